@@ -1,0 +1,61 @@
+# What a contributor runs. `make deps test` is all that a fresh machine needs beside Go.
+
+GO    ?= go
+TOOLS  = $(GO) tool -modfile=internal/tools/go.mod
+
+# Without the race detector, for the machine that has no C compiler: make test RACE=
+RACE  ?= -race
+COUNT ?= 1
+
+.PHONY: all deps build cross lint test short fuzz saboteurs generate bench demo clean
+
+all: lint build test
+
+deps: ## install redis-server where it is missing (Debian, Ubuntu, Homebrew)
+	@if command -v redis-server >/dev/null; then echo "redis-server is here: $$(redis-server --version | cut -d' ' -f3)"; \
+	elif command -v apt-get >/dev/null; then echo "installing redis-server with apt-get"; \
+		S=$$([ "$$(id -u)" = 0 ] || echo sudo); $$S apt-get update -qq && $$S env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
+	elif command -v brew >/dev/null; then echo "installing redis with brew"; brew install redis; \
+	else echo "please install redis-server 7.0 or later, and put it on the PATH" >&2; exit 1; fi
+
+build: ## the command, in bin/
+	$(GO) build -o bin/ ./cmd/...
+
+cross: ## everything compiles for the systems we support
+	GOOS=linux GOARCH=arm64 $(GO) build ./...
+	GOOS=darwin GOARCH=arm64 $(GO) build ./...
+	GOOS=windows GOARCH=amd64 $(GO) build ./...
+
+lint: ## gofmt, vet, staticcheck
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt on: $$unformatted" >&2; exit 1; }
+	$(GO) vet ./...
+	$(TOOLS) staticcheck ./...
+
+vuln: ## known vulnerabilities in what we import (asks vuln.go.dev)
+	$(TOOLS) govulncheck ./...
+
+test: deps ## every test, with real Redis servers that the tests start and stop
+	BACKPLANE_REQUIRE=redis $(GO) test $(RACE) -count=$(COUNT) -timeout=20m ./...
+
+short: ## what runs without any server
+	$(GO) test -count=1 ./...
+
+fuzz: ## every fuzz target for a little while
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} $$pkg || exit 1; done; done
+
+saboteurs: ## the whole matrix: every saboteur against every case
+	$(GO) test -count=1 -v -run Saboteur ./conformance/...
+
+generate: ## tables in docs/ and README.md
+	$(GO) generate ./...
+
+bench: ## side by side with peers; starts its own servers
+	cd bench && $(GO) run .
+
+demo:
+	$(GO) run ./cmd/backplane demo
+
+clean:
+	rm -rf bin
