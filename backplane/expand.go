@@ -1,0 +1,45 @@
+package backplane
+
+import (
+	"fmt"
+	"strings"
+)
+
+// expand replaces ${VAR} and ${VAR:-default} in s, and $$ by $. A default is used when the variable is missing or
+// empty, as in a shell. It reports whether anything was replaced by a variable.
+func expand(s string, lookup func(string) (string, bool)) (text string, expanded bool, err error) {
+	var b strings.Builder
+	for {
+		before, after, more := strings.Cut(s, "$")
+		b.WriteString(before)
+		if !more {
+			return b.String(), expanded, nil
+		}
+		switch {
+		case strings.HasPrefix(after, "$"):
+			b.WriteByte('$')
+			s = after[1:]
+		case strings.HasPrefix(after, "{"):
+			expression, rest, closed := strings.Cut(after[1:], "}")
+			if !closed {
+				return "", false, fmt.Errorf("${ without a closing }; write $$ for a plain $")
+			}
+			name, fallback, hasFallback := strings.Cut(expression, ":-")
+			if name == "" {
+				return "", false, fmt.Errorf("${%s} names no variable", expression)
+			}
+			value, set := lookup(name)
+			if value == "" && hasFallback {
+				value, set = fallback, true
+			}
+			if !set {
+				return "", false, fmt.Errorf("the environment variable %s is not set; set it, or give a default: ${%s:-…}", name, name)
+			}
+			b.WriteString(value)
+			expanded, s = true, rest
+		default:
+			b.WriteByte('$')
+			s = after
+		}
+	}
+}
