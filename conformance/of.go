@@ -1,0 +1,103 @@
+package conformance
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gobackplane/backplane/cache"
+	"github.com/gobackplane/backplane/transports"
+)
+
+// Of is a harness for any registered transport: nodes are opened from the settings, whose namespace the suite replaces.
+// It has no hooks. When a case is over, the entries, lists and locks that it left in a store are removed.
+func Of(s transports.Settings) Harness {
+	return Harness{New: func(t T) Cluster {
+		c := &registered{settings: s, namespaces: map[string]bool{}}
+		t.Cleanup(func() { c.sweep(t) })
+		return c
+	}}
+}
+
+// registered opens nodes through the registry.
+type registered struct {
+	settings transports.Settings
+
+	mu         sync.Mutex
+	namespaces map[string]bool
+}
+
+func (c *registered) Open(t T, namespace string) transports.Transport {
+	t.Helper()
+	node, err := c.open(t.Context(), namespace)
+	require.NoError(t, err, "open a node")
+	if p, ok := node.(transports.InProcess); !ok || !p.InProcess() {
+		c.mu.Lock()
+		c.namespaces[namespace] = true
+		c.mu.Unlock()
+	}
+	return node
+}
+
+func (c *registered) open(ctx context.Context, namespace string) (transports.Transport, error) {
+	s := c.settings
+	s.Namespace = namespace
+	return transports.Open(ctx, s)
+}
+
+// sweep removes what a case left in the store. It runs after the case's nodes were closed, and its failures are notes:
+// they say nothing of a promise.
+func (c *registered) sweep(t T) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+	defer cancel()
+	for namespace := range c.namespaces {
+		node, err := c.open(ctx, namespace)
+		if err != nil {
+			t.Logf("sweeping %s: %v", namespace, err)
+			continue
+		}
+		if b := node.Cache(); b != nil {
+			if err := sweepCache(ctx, b); err != nil {
+				t.Logf("sweeping %s: %v", namespace, err)
+			}
+		}
+		if err := node.Close(); err != nil {
+			t.Logf("sweeping %s: %v", namespace, err)
+		}
+	}
+}
+
+func sweepCache(ctx context.Context, b *cache.Backend) error {
+	if err := sweepAll(ctx, b.Keys, b.Delete); err != nil || b.Lists == nil {
+		return err
+	}
+	return sweepAll(ctx, b.Lists.Names, b.Lists.Drop)
+}
+
+func sweepAll(
+	ctx context.Context,
+	list func(context.Context, cache.Page) (cache.Keys, error),
+	remove func(context.Context, []cache.Removal) ([]cache.Removed, error),
+) error {
+	var page cache.Page
+	for {
+		found, err := list(ctx, page)
+		if err != nil {
+			return err
+		}
+		removals := make([]cache.Removal, len(found.Keys))
+		for i, key := range found.Keys {
+			removals[i].Key = key
+		}
+		if len(removals) > 0 {
+			if _, err := remove(ctx, removals); err != nil {
+				return err
+			}
+		}
+		if page.Cursor = found.Next; page.Cursor == "" {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+)
+
+// recorder is the T of one attempt at a case, in both front ends: it keeps what the case says, and judges nothing.
+type recorder struct {
+	name string
+
+	mu       sync.Mutex
+	ctx      context.Context
+	failed   bool
+	notes    []string
+	cleanups []func()
+}
+
+func (r *recorder) Helper() {}
+
+func (r *recorder) Name() string { return r.name }
+
+func (r *recorder) Context() context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ctx
+}
+
+func (r *recorder) Logf(format string, args ...any) { r.note(false, fmt.Sprintf(format, args...)) }
+
+func (r *recorder) Errorf(format string, args ...any) { r.note(true, fmt.Sprintf(format, args...)) }
+
+func (r *recorder) FailNow() {
+	r.mu.Lock()
+	r.failed = true
+	r.mu.Unlock()
+	runtime.Goexit()
+}
+
+func (r *recorder) Cleanup(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cleanups = append(r.cleanups, f)
+}
+
+func (r *recorder) note(failed bool, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = r.failed || failed
+	r.notes = append(r.notes, strings.TrimSpace(text))
+}
+
+// play runs body and then the cleanups, the last one first, each until it returns, fails or panics. Their context ends
+// with parent, and before the cleanups begin.
+func (r *recorder) play(parent context.Context, body func()) {
+	ctx, cancel := context.WithCancel(parent)
+	r.mu.Lock()
+	r.ctx = ctx
+	r.mu.Unlock()
+	r.step(body)
+	cancel()
+	for {
+		r.mu.Lock()
+		last := len(r.cleanups) - 1
+		if last < 0 {
+			r.mu.Unlock()
+			return
+		}
+		cleanup := r.cleanups[last]
+		r.cleanups = r.cleanups[:last]
+		r.mu.Unlock()
+		r.step(cleanup)
+	}
+}
+
+// step runs f on a goroutine of its own, so that FailNow ends only that, and turns a panic into a failure.
+func (r *recorder) step(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if v := recover(); v != nil {
+				r.Errorf("panic: %v\n%s", v, debug.Stack())
+			}
+		}()
+		f()
+	}()
+	<-done
+}
+
+// verdict is what was recorded so far. It may be asked while an attempt that hangs is still at it.
+func (r *recorder) verdict() (failed bool, notes string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed, strings.Join(r.notes, "\n")
+}
