@@ -1,0 +1,207 @@
+package memory
+
+import (
+	"context"
+	"time"
+
+	"github.com/gobackplane/backplane/cache"
+	"github.com/gobackplane/backplane/fault"
+)
+
+// Acquire waits, where it is asked to, only while no lock of the call could be taken: leases that were given are not
+// kept from their holder for the sake of others.
+func (d *cacheDriver) Acquire(ctx context.Context, claims []cache.Claim) ([]cache.Lease, error) {
+	const op = "cache: acquire"
+	if err := d.begin(ctx, op, len(claims)); err != nil {
+		return nil, err
+	}
+	leases, wait := d.acquire(claims)
+	if wait <= 0 {
+		return leases, nil
+	}
+	if !d.node.waiting() {
+		return nil, closedFault(op, "")
+	}
+	defer d.node.calls.Done()
+	return d.acquireWithin(ctx, claims, wait)
+}
+
+// acquire tries once. The wait is how long the caller lets us try: 0 when there is something to tell at once.
+func (d *cacheDriver) acquire(claims []cache.Claim) (leases []cache.Lease, wait time.Duration) {
+	now := d.entries.begin(len(claims))
+	defer d.entries.mu.Unlock()
+	return d.try(claims, now)
+}
+
+func (d *cacheDriver) try(claims []cache.Claim, now instant) (leases []cache.Lease, wait time.Duration) {
+	leases = make([]cache.Lease, len(claims))
+	for i, c := range claims {
+		err := d.check.Claim(c)
+		if err == nil {
+			leases[i] = d.entries.acquire(c, now)
+			err = leases[i].Err
+		} else {
+			leases[i] = cache.Lease{Lock: c.Lock, Holder: c.Holder, Err: err}
+		}
+		switch {
+		case fault.CodeOf(err) != fault.Locked:
+			wait = -1 // granted, or refused: that is told at once
+		case i == 0 || c.Wait < wait:
+			wait = c.Wait
+		}
+	}
+	return leases, wait
+}
+
+// acquireWithin tries again whenever one of the locks may be free, until one was taken or the wait is over.
+func (d *cacheDriver) acquireWithin(ctx context.Context, claims []cache.Claim, wait time.Duration) ([]cache.Lease, error) {
+	e := d.entries
+	w := waiter{bell: newBell()}
+	for _, c := range claims {
+		w.names = append(w.names, c.Lock)
+	}
+	e.mu.Lock()
+	end := now(e.clock).in(wait)
+	defer func() {
+		e.mu.Lock()
+		e.waiters.leave(&w)
+		e.mu.Unlock()
+	}()
+	for {
+		// The mutex is held from the try to the joining, so that no release comes between.
+		now := now(e.clock)
+		leases, wait := d.try(claims, now)
+		if wait <= 0 || now >= end {
+			e.mu.Unlock()
+			return leases, nil
+		}
+		e.waiters.join(&w)
+		next := end
+		for _, c := range claims {
+			if lock := e.held.get(c.Lock, now); lock != nil {
+				next = min(next, lock.ends)
+			}
+		}
+		e.mu.Unlock()
+
+		stop := e.clock.AfterFunc(now.until(next), w.bell.ring)
+		select {
+		case <-w.bell:
+			stop()
+		case <-ctx.Done():
+			stop()
+			return nil, ended(ctx, "cache: acquire", claims[0].Lock)
+		case <-d.node.done:
+			stop()
+			return nil, closedFault("cache: acquire", claims[0].Lock)
+		}
+		e.mu.Lock()
+	}
+}
+
+func (e *entries) acquire(c cache.Claim, now instant) cache.Lease {
+	if lock := e.held.get(c.Lock, now); lock != nil {
+		return cache.Lease{
+			Lock: c.Lock, Holder: lock.value.holder, Expires: lock.ends.time(),
+			Err: locked("cache: acquire", c.Lock, lock),
+		}
+	}
+	fence := uint64(max(1, now/instant(time.Microsecond)))
+	if last := e.fences.get(c.Lock, now); last != nil {
+		fence = max(fence, last.value+1)
+	}
+	ends := now.in(c.TTL)
+	e.held.put(c.Lock, lease{holder: c.Holder, fence: fence}, ends)
+	e.fences.put(c.Lock, fence, ends.in(fenceMemory))
+	return cache.Lease{Lock: c.Lock, Holder: c.Holder, Fence: fence, TTL: c.TTL, Expires: ends.time()}
+}
+
+// holding finds the lock as l says it is held, or tells that it is not.
+func (e *entries) holding(op string, l cache.Lease, now instant) (*item[lease], error) {
+	lock := e.held.get(l.Lock, now)
+	if lock != nil && lock.value == (lease{l.Holder, l.Fence}) {
+		return lock, nil
+	}
+	message := "the lease has ended; nobody has the lock now"
+	if lock != nil {
+		message = "the lease has ended, and another has been given since"
+	}
+	return nil, &fault.Error{Code: fault.LeaseLost, Op: op, Subject: l.Lock, Transport: Kind, Message: message}
+}
+
+func (d *cacheDriver) Renew(ctx context.Context, leases []cache.Lease) ([]cache.Lease, error) {
+	const op = "cache: renew"
+	if err := d.begin(ctx, op, len(leases)); err != nil {
+		return nil, err
+	}
+	renewed := make([]cache.Lease, len(leases))
+	e := d.entries
+	now := e.begin(len(leases))
+	defer e.mu.Unlock()
+	for i, l := range leases {
+		renewed[i] = cache.Lease{Lock: l.Lock, Holder: l.Holder, Fence: l.Fence, TTL: l.TTL}
+		err := d.check.Renewal(l)
+		if err == nil {
+			err = e.renew(op, &renewed[i], now)
+		}
+		renewed[i].Err = err
+	}
+	return renewed, nil
+}
+
+func (e *entries) renew(op string, l *cache.Lease, now instant) error {
+	lock, err := e.holding(op, *l, now)
+	if err != nil {
+		return err
+	}
+	ends := now.in(l.TTL)
+	e.held.move(lock, ends)
+	e.fences.put(l.Lock, l.Fence, ends.in(fenceMemory))
+	l.Expires = ends.time()
+	return nil
+}
+
+func (d *cacheDriver) Release(ctx context.Context, leases []cache.Lease) ([]error, error) {
+	const op = "cache: release"
+	if err := d.begin(ctx, op, len(leases)); err != nil {
+		return nil, err
+	}
+	errs := make([]error, len(leases))
+	e := d.entries
+	now := e.begin(len(leases))
+	defer e.mu.Unlock()
+	for i, l := range leases {
+		if errs[i] = d.check.Release(l); errs[i] == nil {
+			errs[i] = e.release(op, l, now)
+		}
+	}
+	return errs, nil
+}
+
+func (e *entries) release(op string, l cache.Lease, now instant) error {
+	lock, err := e.holding(op, l, now)
+	if err != nil {
+		return err
+	}
+	e.held.remove(lock)
+	e.fences.put(l.Lock, l.Fence, now.in(fenceMemory))
+	e.waiters.wake(l.Lock)
+	return nil
+}
+
+// Held lists the locks that are held, by name.
+func (d *cacheDriver) Held(ctx context.Context, p cache.Page) (cache.Leases, error) {
+	const op = "cache: held"
+	if err := d.page(ctx, op, &p); err != nil {
+		return cache.Leases{}, err
+	}
+	now := d.entries.begin(0)
+	defer d.entries.mu.Unlock()
+	var page cache.Leases
+	page.Next = d.entries.held.page(p.Prefix, p.Cursor, p.Limit, now, func(i *item[lease]) {
+		page.Leases = append(page.Leases, cache.Lease{
+			Lock: i.name, Holder: i.value.holder, Fence: i.value.fence, Expires: i.ends.time(),
+		})
+	})
+	return page, nil
+}
