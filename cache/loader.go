@@ -1,0 +1,22 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/gobackplane/backplane/fault"
+)
+
+// run calls the loader, and makes a fault of its panic.
+func (l *loading) run(ctx context.Context) (value []byte, err error) {
+	l.c.stats.loads.Add(1)
+	defer func() {
+		if p := recover(); p != nil {
+			l.c.stats.loaderPanics.Add(1)
+			l.c.log.Error("cache: a loader panicked", "key", l.key, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			value, err = nil, l.c.fault(fault.Internal, l.op, l.key, "the loader panicked: %v", p)
+		}
+	}()
+	return l.load(ctx)
+}
