@@ -57,12 +57,16 @@ func newEntries(c transports.Clock) *entries {
 func (e *entries) begin(n int) instant {
 	e.mu.Lock()
 	now := now(e.clock)
+	e.sweep(now, n)
+	return now
+}
+
+func (e *entries) sweep(now instant, n int) {
 	n = swept(n)
 	e.values.sweep(now, n)
 	e.lists.sweep(now, n)
 	e.held.sweep(now, n)
 	e.fences.sweep(now, n)
-	return now
 }
 
 // admits reports why an operation on a key is refused by the lock of that name, or nil.

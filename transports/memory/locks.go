@@ -12,91 +12,49 @@ import (
 // kept from their holder for the sake of others.
 func (d *cacheDriver) Acquire(ctx context.Context, claims []cache.Claim) ([]cache.Lease, error) {
 	const op = "cache: acquire"
-	if err := d.begin(ctx, op, len(claims)); err != nil {
+	if err := d.begin(ctx, op, len(claims)); err != nil || len(claims) == 0 {
 		return nil, err
 	}
-	leases, wait := d.acquire(claims)
-	if wait <= 0 {
-		return leases, nil
-	}
-	if !d.node.waiting() {
-		return nil, closedFault(op, "")
-	}
-	defer d.node.calls.Done()
-	return d.acquireWithin(ctx, claims, wait)
-}
-
-// acquire tries once. The wait is how long the caller lets us try: 0 when there is something to tell at once.
-func (d *cacheDriver) acquire(claims []cache.Claim) (leases []cache.Lease, wait time.Duration) {
-	now := d.entries.begin(len(claims))
-	defer d.entries.mu.Unlock()
-	return d.try(claims, now)
-}
-
-func (d *cacheDriver) try(claims []cache.Claim, now instant) (leases []cache.Lease, wait time.Duration) {
-	leases = make([]cache.Lease, len(claims))
+	leases := make([]cache.Lease, len(claims))
+	names := make([]string, len(claims))
+	longest := claims[0].Wait
 	for i, c := range claims {
-		err := d.check.Claim(c)
-		if err == nil {
-			leases[i] = d.entries.acquire(c, now)
-			err = leases[i].Err
-		} else {
-			leases[i] = cache.Lease{Lock: c.Lock, Holder: c.Holder, Err: err}
-		}
-		switch {
-		case fault.CodeOf(err) != fault.Locked:
-			wait = -1 // granted, or refused: that is told at once
-		case i == 0 || c.Wait < wait:
-			wait = c.Wait
+		names[i] = c.Lock
+		longest = min(longest, c.Wait)
+		leases[i] = cache.Lease{Lock: c.Lock, Holder: c.Holder, Err: d.check.Claim(c)}
+		if leases[i].Err != nil {
+			longest = 0 // told at once
 		}
 	}
-	return leases, wait
+	e := d.entries
+	err := d.node.await(ctx, wait{
+		op: op, subject: names[0], names: names, longest: longest,
+		clock: e.clock, mu: &e.mu, waiters: e.waiters,
+		look: func(now instant) (taken bool, next instant) {
+			e.sweep(now, len(claims))
+			return e.try(claims, leases, now)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return leases, nil
 }
 
-// acquireWithin tries again whenever one of the locks may be free, until one was taken or the wait is over.
-func (d *cacheDriver) acquireWithin(ctx context.Context, claims []cache.Claim, wait time.Duration) ([]cache.Lease, error) {
-	e := d.entries
-	w := waiter{bell: newBell()}
-	for _, c := range claims {
-		w.names = append(w.names, c.Lock)
+// try takes every lock that is free, and tells when the next of the others may be.
+func (e *entries) try(claims []cache.Claim, leases []cache.Lease, now instant) (taken bool, next instant) {
+	next = never
+	for i, c := range claims {
+		if leases[i].Err != nil && fault.CodeOf(leases[i].Err) != fault.Locked {
+			continue // refused
+		}
+		if leases[i] = e.acquire(c, now); leases[i].Err == nil {
+			taken = true
+		} else {
+			next = min(next, e.held.items[c.Lock].ends)
+		}
 	}
-	e.mu.Lock()
-	end := now(e.clock).in(wait)
-	defer func() {
-		e.mu.Lock()
-		e.waiters.leave(&w)
-		e.mu.Unlock()
-	}()
-	for {
-		// The mutex is held from the try to the joining, so that no release comes between.
-		now := now(e.clock)
-		leases, wait := d.try(claims, now)
-		if wait <= 0 || now >= end {
-			e.mu.Unlock()
-			return leases, nil
-		}
-		e.waiters.join(&w)
-		next := end
-		for _, c := range claims {
-			if lock := e.held.get(c.Lock, now); lock != nil {
-				next = min(next, lock.ends)
-			}
-		}
-		e.mu.Unlock()
-
-		stop := e.clock.AfterFunc(now.until(next), w.bell.ring)
-		select {
-		case <-w.bell:
-			stop()
-		case <-ctx.Done():
-			stop()
-			return nil, ended(ctx, "cache: acquire", claims[0].Lock)
-		case <-d.node.done:
-			stop()
-			return nil, closedFault("cache: acquire", claims[0].Lock)
-		}
-		e.mu.Lock()
-	}
+	return taken, next
 }
 
 func (e *entries) acquire(c cache.Claim, now instant) cache.Lease {

@@ -124,7 +124,7 @@ func (t *Transport) Close() error {
 		o.shut()
 	}
 	t.calls.Wait()
-	err := t.await(open)
+	err := awaitAll(open)
 	t.store.leave(t.space)
 	if t.forget != nil {
 		t.forget()
@@ -132,7 +132,7 @@ func (t *Transport) Close() error {
 	return err
 }
 
-func (t *Transport) await(open map[opened]struct{}) error {
+func awaitAll(open map[opened]struct{}) error {
 	timer := time.NewTimer(closeWait)
 	defer timer.Stop()
 	for o := range open {
