@@ -1,29 +1,307 @@
 package redis
 
 import (
-	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/transports"
 )
 
-// Open connects to the server that s.URL names.
-func Open(ctx context.Context, s transports.Settings) (transports.Transport, error) {
-	opt, err := redis.ParseURL(s.URL)
+// config is what a URL and the options say together.
+type config struct {
+	address  string
+	unix     bool
+	username string
+	password string
+	database int
+
+	tls           bool
+	tlsCA         string
+	tlsCert       string
+	tlsKey        string
+	tlsServerName string
+	tlsInsecure   bool
+
+	poolSize     int
+	dialTimeout  time.Duration
+	readTimeout  time.Duration
+	writeTimeout time.Duration
+	attempts     int
+}
+
+// defaults are chosen for a server nearby: a lane needs few connections, so pool_size bounds heavy calls, waits and
+// the application's bursts rather than throughput.
+func defaults() config {
+	return config{
+		poolSize:     16,
+		dialTimeout:  3 * time.Second,
+		readTimeout:  5 * time.Second,
+		writeTimeout: 5 * time.Second,
+		attempts:     3,
+	}
+}
+
+// options are the names that the query of a URL and Settings.Options may have. README lists them.
+var options = map[string]func(c *config, value any) error{
+	"address":                  textOption(func(c *config) *string { return &c.address }),
+	"username":                 textOption(func(c *config) *string { return &c.username }),
+	"password":                 textOption(func(c *config) *string { return &c.password }),
+	"database":                 wholeOption(func(c *config) *int { return &c.database }, 0),
+	"tls":                      truthOption(func(c *config) *bool { return &c.tls }),
+	"tls_ca":                   textOption(func(c *config) *string { return &c.tlsCA }),
+	"tls_cert":                 textOption(func(c *config) *string { return &c.tlsCert }),
+	"tls_key":                  textOption(func(c *config) *string { return &c.tlsKey }),
+	"tls_server_name":          textOption(func(c *config) *string { return &c.tlsServerName }),
+	"tls_insecure_skip_verify": truthOption(func(c *config) *bool { return &c.tlsInsecure }),
+	"pool_size":                wholeOption(func(c *config) *int { return &c.poolSize }, 1),
+	"dial_timeout":             spanOption(func(c *config) *time.Duration { return &c.dialTimeout }),
+	"read_timeout":             spanOption(func(c *config) *time.Duration { return &c.readTimeout }),
+	"write_timeout":            spanOption(func(c *config) *time.Duration { return &c.writeTimeout }),
+	"attempts":                 wholeOption(func(c *config) *int { return &c.attempts }, 1),
+}
+
+// readConfig reads a transport's settings: first the URL, then the options, which win. The error names what is wrong and
+// never repeats a value that may be secret.
+func readConfig(s transports.Settings) (config, error) {
+	c := defaults()
+	if s.URL != "" {
+		if err := c.readURL(s.URL); err != nil {
+			return c, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Options)) {
+		if err := c.set("option", name, s.Options[name]); err != nil {
+			return c, err
+		}
+	}
+	switch {
+	case c.address == "":
+		return c, fault.New(fault.Invalid, `no address is given; write for example url: "redis://127.0.0.1:6379"`)
+	case (c.tlsCert == "") != (c.tlsKey == ""):
+		return c, fault.New(fault.Invalid, "options tls_cert and tls_key belong together; give both or neither")
+	case !c.tls && (c.tlsCA != "" || c.tlsCert != "" || c.tlsServerName != "" || c.tlsInsecure):
+		return c, fault.New(fault.Invalid, "TLS options are given, but the connection is not to be encrypted; write rediss:// or tls: true")
+	case c.tls && c.unix:
+		return c, fault.New(fault.Invalid, "TLS over a unix socket is not supported; take out the TLS options")
+	}
+	if !c.unix {
+		if _, _, err := net.SplitHostPort(c.address); err != nil {
+			c.address = net.JoinHostPort(strings.Trim(c.address, "[]"), "6379")
+		}
+	}
+	return c, nil
+}
+
+func (c *config) readURL(address string) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return fault.New(fault.Invalid, "the URL cannot be parsed; a password with special characters must be percent-encoded, or given as option password")
+	}
+	switch u.Scheme {
+	case "redis", "rediss":
+		err = c.readHost(u)
+	case "unix", "redis+unix":
+		c.unix, c.address = true, u.Path
+		if u.Host != "" || u.Path == "" {
+			err = fault.New(fault.Invalid, `the socket's path must be absolute, as in "unix:///run/redis.sock"`)
+		}
+	default:
+		err = fault.New(fault.Invalid, "scheme %q is not known; use redis, rediss (TLS) or unix", u.Scheme)
+	}
+	if err != nil {
+		return err
+	}
+	if u.User != nil {
+		c.username = u.User.Username()
+		c.password, _ = u.User.Password()
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return fault.New(fault.Invalid, "the URL's query cannot be parsed")
+	}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if len(query[name]) > 1 {
+			return fault.New(fault.Invalid, "URL parameter %q is given %d times; give it once", name, len(query[name]))
+		}
+		if err := c.set("URL parameter", name, query[name][0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readHost reads redis://host:port/database.
+func (c *config) readHost(u *url.URL) error {
+	c.tls = u.Scheme == "rediss"
+	host, port := u.Hostname(), u.Port()
+	if host == "" {
+		return fault.New(fault.Invalid, `the URL has no host; write for example "redis://127.0.0.1:6379"`)
+	}
+	if port == "" {
+		port = "6379"
+	}
+	c.address = net.JoinHostPort(host, port)
+	if path := strings.Trim(u.Path, "/"); path != "" {
+		database, err := strconv.Atoi(path)
+		if err != nil || database < 0 {
+			return fault.New(fault.Invalid, "the URL's path is %q; it must be the number of a database, as in redis://host:6379/0", path)
+		}
+		c.database = database
+	}
+	return nil
+}
+
+func (c *config) set(what, name string, value any) error {
+	set := options[name]
+	if set == nil {
+		return fault.New(fault.Invalid, "%s %q is not known; there are: %s", what, name, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
+	}
+	if err := set(c, value); err != nil {
+		return fault.New(fault.Invalid, "%s %q: %w", what, name, err)
+	}
+	return nil
+}
+
+// textOption, wholeOption, truthOption and spanOption make setters of one type each. A value of a URL is a string, one of a config file has the
+// type that its notation implies.
+
+func textOption(field func(*config) *string) func(*config, any) error {
+	return func(c *config, value any) error {
+		s, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("a string is expected, not a %T", value)
+		}
+		*field(c) = s
+		return nil
+	}
+}
+
+func wholeOption(field func(*config) *int, least int) func(*config, any) error {
+	return func(c *config, value any) error {
+		n, err := wholeOf(value)
+		if err != nil {
+			return err
+		}
+		if n < least {
+			return fmt.Errorf("it is %d; at least %d is expected", n, least)
+		}
+		*field(c) = n
+		return nil
+	}
+}
+
+func wholeOf(value any) (int, error) {
+	switch value := value.(type) {
+	case int:
+		return value, nil
+	case int64:
+		return int(value), nil
+	case uint64:
+		return int(value), nil
+	case string:
+		if n, err := strconv.Atoi(value); err == nil {
+			return n, nil
+		}
+		return 0, fmt.Errorf("a whole number is expected, not %q", value)
+	}
+	return 0, fmt.Errorf("a whole number is expected, not a %T", value)
+}
+
+func truthOption(field func(*config) *bool) func(*config, any) error {
+	return func(c *config, value any) error {
+		switch value {
+		case true, "true":
+			*field(c) = true
+		case false, "false":
+			*field(c) = false
+		default:
+			return fmt.Errorf("true or false is expected")
+		}
+		return nil
+	}
+}
+
+func spanOption(field func(*config) *time.Duration) func(*config, any) error {
+	return func(c *config, value any) error {
+		d, isDuration := value.(time.Duration)
+		if s, isString := value.(string); isString {
+			parsed, err := time.ParseDuration(s)
+			if err != nil {
+				return fmt.Errorf(`a duration such as "3s" is expected, not %q`, s)
+			}
+			d, isDuration = parsed, true
+		}
+		if !isDuration {
+			return fmt.Errorf(`a duration such as "3s" is expected, not a %T`, value)
+		}
+		if d <= 0 {
+			return fmt.Errorf("it is %v; more than 0 is expected", d)
+		}
+		*field(c) = d
+		return nil
+	}
+}
+
+// client makes the client of a config. It connects when it is first used.
+func (c config) client() (*redis.Client, error) {
+	network := "tcp"
+	if c.unix {
+		network = "unix"
+	}
+	secure, err := c.tlsConfig()
 	if err != nil {
 		return nil, err
 	}
-	t := assemble(redis.NewClient(opt), opt.Addr, s)
-	t.owned = true
-	return t, t.Health(ctx)
+	return redis.NewClient(&redis.Options{
+		Network: network, Addr: c.address, Username: c.username, Password: c.password, DB: c.database, TLSConfig: secure,
+		PoolSize: c.poolSize, DialTimeout: c.dialTimeout, ReadTimeout: c.readTimeout, WriteTimeout: c.writeTimeout,
+		// Replies mean the same in both protocols; the older spares a look for push messages before each command.
+		Protocol: 2,
+		// A command that was sent may have been done: go-redis would count twice. See lane for what is repeated.
+		MaxRetries:               -1,
+		DialerRetries:            1,
+		ContextTimeoutEnabled:    true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}), nil
 }
 
-// New makes a transport of an application's own client, which Close leaves open. Of the settings only Namespace and
-// Logger are used.
-func New(client *redis.Client, s transports.Settings) (*Transport, error) {
-	if err := transports.CheckNamespace(s.Namespace); err != nil {
-		return nil, err
+func (c config) tlsConfig() (*tls.Config, error) {
+	if !c.tls {
+		return nil, nil
 	}
-	return assemble(client, client.Options().Addr, s), nil
+	secure := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.tlsServerName, InsecureSkipVerify: c.tlsInsecure}
+	if secure.ServerName == "" {
+		secure.ServerName, _, _ = net.SplitHostPort(c.address)
+	}
+	if c.tlsCA != "" {
+		pem, err := os.ReadFile(c.tlsCA)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "option tls_ca: %w", err)
+		}
+		secure.RootCAs = x509.NewCertPool()
+		if !secure.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fault.New(fault.Invalid, "option tls_ca: %s holds no certificate in PEM form", c.tlsCA)
+		}
+	}
+	if c.tlsCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.tlsCert, c.tlsKey)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "options tls_cert and tls_key: %w", err)
+		}
+		secure.Certificates = []tls.Certificate{pair}
+	}
+	return secure, nil
 }

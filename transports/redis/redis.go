@@ -112,15 +112,18 @@ func (t *Transport) Health(ctx context.Context) error {
 func (t *Transport) Close() error {
 	t.closing.Do(func() {
 		t.end(errClosed)
+		t.lane.shut()
 		for _, part := range t.closers {
 			part.close()
 		}
 		t.receiver.close()
-		t.lane.close()
 		if t.owned {
 			if err := t.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 				t.closed = t.fault(err, "redis: close", "")
 			}
+		}
+		if !t.lane.wait() {
+			t.log.Warn("commands are still under way after Close; they end with the client's timeouts")
 		}
 	})
 	return t.closed

@@ -57,3 +57,13 @@ func (s *script) cmd(ctx context.Context, keys []string, args ...any) *redis.Cmd
 	all = append(all, args...)
 	return redis.NewCmd(ctx, all...)
 }
+
+// scriptOf finds the script that a command calls, or nil.
+func scriptOf(cmd redis.Cmder) *script {
+	args := cmd.Args()
+	if len(args) < 2 || args[0] != "evalsha" {
+		return nil
+	}
+	digest, _ := args[1].(string)
+	return scripts[digest]
+}

@@ -1,0 +1,107 @@
+package redis_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	client "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/gobackplane/backplane/cache"
+	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/internal/testserver"
+	"github.com/gobackplane/backplane/transports"
+	"github.com/gobackplane/backplane/transports/redis"
+)
+
+// openURL opens a node on a server, in a namespace, until the test ends.
+func openURL(t testing.TB, url, namespace string) *redis.Transport {
+	t.Helper()
+	opened, err := transports.OpenURL(t.Context(), url, transports.Settings{Namespace: namespace})
+	require.NoError(t, err)
+	node := opened.(*redis.Transport)
+	t.Cleanup(func() { require.NoError(t, node.Close()) })
+	return node
+}
+
+// open opens a node on the shared server in a namespace of its own.
+func open(t testing.TB) *redis.Transport {
+	t.Helper()
+	return openURL(t, testserver.Shared(t).URL(), testserver.Namespace(t))
+}
+
+// plain is a client without any of ours, for a look at what the server holds.
+func plain(t testing.TB, url string) *client.Client {
+	t.Helper()
+	options, err := client.ParseURL(url)
+	require.NoError(t, err)
+	c := client.NewClient(options)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+// one unwraps the answer of a call with one element.
+func one[A any](t require.TestingT, answers []A, err error) A {
+	if h, ok := t.(interface{ Helper() }); ok {
+		h.Helper()
+	}
+	require.NoError(t, err)
+	require.Len(t, answers, 1)
+	return answers[0]
+}
+
+func requireCode(t require.TestingT, want fault.Code, err error) {
+	if h, ok := t.(interface{ Helper() }); ok {
+		h.Helper()
+	}
+	require.Error(t, err)
+	require.Equal(t, want, fault.CodeOf(err), err.Error())
+}
+
+func TestClosedTransportAnswersClosed(t *testing.T) {
+	node := open(t)
+	require.NoError(t, node.Health(t.Context()))
+
+	require.NoError(t, node.Close())
+	require.NoError(t, node.Close())
+
+	ctx := context.Background()
+	requireCode(t, fault.Closed, node.Health(ctx))
+	_, err := node.Cache().Get(ctx, nil)
+	requireCode(t, fault.Closed, err)
+	_, err = node.Cache().Keys(ctx, cache.Page{})
+	requireCode(t, fault.Closed, err)
+}
+
+func TestCloseEndsAWaitForALock(t *testing.T) {
+	server := plain(t, testserver.Shared(t).URL())
+	ns := testserver.Namespace(t)
+	node := openURL(t, testserver.Shared(t).URL(), ns)
+	require.NoError(t, acquire(t, node, cache.Claim{Lock: "k", Holder: "a", TTL: time.Minute}).Err)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := node.Cache().Acquire(context.Background(), []cache.Claim{{Lock: "k", Holder: "b", TTL: time.Minute, Wait: time.Hour}})
+		ended <- err
+	}()
+	eventually(t, "the waiter waits", func() bool { return isAwaited(t, server, ns, "k") })
+
+	require.NoError(t, node.Close())
+
+	requireCode(t, fault.Closed, <-ended)
+}
+
+func TestApplicationsOwnClientStaysOpen(t *testing.T) {
+	c := plain(t, testserver.Shared(t).URL())
+	node, err := redis.New(t.Context(), c, transports.Settings{Namespace: testserver.Namespace(t)})
+	require.NoError(t, err)
+	require.NoError(t, node.Health(t.Context()))
+
+	require.NoError(t, node.Close())
+
+	require.NoError(t, c.Ping(t.Context()).Err())
+	_, err = redis.New(t.Context(), c, transports.Settings{Namespace: "a:b"})
+	requireCode(t, fault.Invalid, err)
+	_, err = redis.New(t.Context(), nil, transports.Settings{Namespace: "a"})
+	requireCode(t, fault.Invalid, err)
+}
