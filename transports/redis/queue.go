@@ -1,5 +1,102 @@
 package redis
 
-import "github.com/gobackplane/backplane/queue"
+import (
+	"context"
+	"time"
 
-func newQueue(t *Transport) (*queue.Backend, closer) { return nil, nil }
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gobackplane/backplane/internal/limits"
+	"github.com/gobackplane/backplane/queue"
+)
+
+// What the queue promises. The scripts unpack one batch onto Lua's stack, which holds about 7,000 values: a batch of
+// 1,000 tasks takes 2,000.
+var queueCapabilities = queue.Capabilities{
+	MaxPayload:  16 << 20,
+	MaxBatch:    1000,
+	MaxClaim:    1000,
+	MaxName:     512,
+	MinLease:    100 * time.Millisecond,
+	Granularity: time.Millisecond,
+	Lateness:    time.Second,
+	IDMemory:    5 * time.Minute,
+	MaxPriority: 9,
+	Persistent:  true,
+}
+
+// queueDriver is the task queue in Redis. What must be atomic is one script each; see lua/queue_*.lua, and queue_keys.go
+// for what they keep where.
+type queueDriver struct {
+	t        *Transport
+	check    limits.Queue
+	prefix   []string // KEYS of every script: the partition's prefix
+	enqueuer *enqueuer
+	waiting  *waitingRoom
+}
+
+func newQueue(t *Transport) (*queue.Backend, closer) {
+	d := &queueDriver{
+		t:      t,
+		check:  limits.Queue{Transport: Kind, Capabilities: queueCapabilities},
+		prefix: []string{partition(t.ns)},
+	}
+	d.enqueuer = newEnqueuer(d)
+	d.waiting = newWaitingRoom(t, d.prefix[0])
+	return &queue.Backend{Driver: d, Admin: &queueAdmin{d}, Capabilities: queueCapabilities}, d
+}
+
+// close waits for what runs on the queue's own goroutines. The transport's life has ended already.
+func (d *queueDriver) close() {
+	d.enqueuer.close()
+	d.waiting.close()
+}
+
+// run sends one script and gives its reply, a list.
+func (d *queueDriver) run(ctx context.Context, s *script, op, subject string, args []any) ([]any, error) {
+	cmd := s.cmd(ctx, d.prefix, args...)
+	if err := d.do(ctx, cmd); err != nil {
+		return nil, d.t.fault(err, op, subject)
+	}
+	reply, err := cmd.Slice()
+	if err != nil {
+		return nil, d.t.fault(err, op, subject)
+	}
+	return reply, nil
+}
+
+// do sends commands. What fails because the transport is closing is Closed.
+func (d *queueDriver) do(ctx context.Context, cmds ...redis.Cmder) error {
+	err := d.t.lane.do(ctx, cmds...)
+	if err != nil && d.t.life.Err() != nil {
+		return errClosed
+	}
+	return err
+}
+
+// runPlain sends plain commands in one pipeline.
+func (d *queueDriver) runPlain(ctx context.Context, op, subject string, cmds ...redis.Cmder) error {
+	if err := d.do(ctx, cmds...); err != nil {
+		return d.t.fault(err, op, subject)
+	}
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil && err != redis.Nil {
+			return d.t.fault(err, op, subject)
+		}
+	}
+	return nil
+}
+
+// key is a key of one queue.
+func (d *queueDriver) key(kind, name string) string { return d.prefix[0] + kind + ":" + name }
+
+// text and number read a reply's elements.
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func number(v any) int64 {
+	n, _ := v.(int64)
+	return n
+}

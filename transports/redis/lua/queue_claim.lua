@@ -1,0 +1,136 @@
+-- Leases due tasks of queues to a worker, and moves due and expired ones to pending first.
+--
+-- KEYS  1 the partition's prefix
+-- ARGV  1 most tasks   2 token without its first byte   3 waiter "NODE/WAITER" or '' (does not wait)
+--       4 ms the waiter stays registered   5 whether it may be registered now (1 or 0)   6 memory of IDs in ms
+--       7… the queues, most preferred first
+-- Returns { now, the next time something may be due or 0, then for each queue that gives tasks:
+--           its number from 1, its lease in ms, count, count times: task, record, state or '' }
+-- Cost: about 6 calls a queue until enough are found, and 5 more for one that gives tasks, whatever their number;
+-- moves at most 100 scheduled, 100 expired and 100 completed tasks a queue. Independent of how long the queues are.
+local max = tonumber(ARGV[1])
+local waiter = ARGV[3]
+local reply = { now, 0 }
+local taken = 0
+local again = math.huge
+
+-- Gives expired leases back to the front of the line, or ends their tasks.
+local function recover(queue)
+  local expired = call('ZRANGEBYSCORE', key('a', queue), '-inf', now, 'LIMIT', 0, 100)
+  if #expired == 0 then return 0 end
+  call('ZREM', key('a', queue), unpack(expired))
+  local dead, cancelled = 0, 0
+  for i = #expired, 1, -1 do
+    local task = task_of(expired[i])
+    local record = record_of(queue, task)
+    local attempts, lost, cancel, err = state_of(queue, task)
+    lost = lost + 1
+    if cancel then
+      set_state(queue, task, attempts, lost, false, err)
+      bury(queue, task, record, 'k')
+      cancelled = cancelled + 1
+    elseif lost > max_lost_of(record) then
+      err = string.format('its lease was lost %d times, %d are allowed: workers crash or stall while they run it', lost, max_lost_of(record))
+      set_state(queue, task, attempts, lost, false, err)
+      bury(queue, task, record, 'd')
+      dead = dead + 1
+    else
+      set_state(queue, task, attempts, lost, false, err)
+      line_up(queue, task, level_of(record), true)
+    end
+  end
+  count(queue, 'lost', #expired)
+  count(queue, 'dead', dead)
+  count(queue, 'cancelled', cancelled)
+  return #expired - dead - cancelled
+end
+
+-- Moves due scheduled tasks to the back of the line.
+local function promote(queue)
+  local due = call('ZRANGEBYSCORE', key('s', queue), '-inf', now, 'LIMIT', 0, 100)
+  if #due == 0 then return 0 end
+  call('ZREM', key('s', queue), unpack(due))
+  for _, task in ipairs(due) do line_up(queue, task, level_of(record_of(queue, task)), false) end
+  return #due
+end
+
+-- Leases tasks that were taken from the line, and adds them to the reply.
+local function lease(queue, tasks, expires)
+  local records = call('HMGET', key('t', queue), unpack(tasks))
+  local states
+  if call('EXISTS', key('m', queue)) == 1 then states = call('HMGET', key('m', queue), unpack(tasks)) end
+  local leases = {}
+  for i, task in ipairs(tasks) do
+    local record = records[i] or ''
+    -- The token's first byte tells the settlement whether the task needs more than to be deleted.
+    local special = (record:byte(2) or 1) % 8 > 0
+    leases[2 * i - 1] = expires
+    leases[2 * i] = task .. (special and 's' or 'p') .. ARGV[2]
+    reply[#reply + 1] = task
+    reply[#reply + 1] = record
+    reply[#reply + 1] = states and states[i] or ''
+  end
+  call('ZADD', key('a', queue), unpack(leases))
+end
+
+-- Takes up to max tasks from the lines of a queue. It gives up on a line that has only stale entries for a long way.
+local function take(queue, number, levels, lease_ms, stale)
+  local expires = string.format('%d', later + lease_ms)
+  local first = #reply + 1
+  local found = 0
+  for level in ((levels or '') .. '0'):gmatch('%d') do
+    local line = line_key(queue, tonumber(level))
+    for round = 1, 20 do
+      if taken == max then return end
+      local entries = call('LPOP', line, max - taken)
+      if not entries then break end
+      local tasks = stale and live_tasks(queue, entries) or entries
+      if #tasks > 0 then
+        if found == 0 then
+          reply[first], reply[first + 1] = number, lease_ms
+        end
+        found = found + #tasks
+        taken = taken + #tasks
+        reply[first + 2] = found
+        lease(queue, tasks, expires)
+      end
+      if not stale then break end
+      if round == 20 then again = now end
+    end
+  end
+end
+
+-- The next time something of an empty queue may be due: its first scheduled task, or its first lease to end.
+local function look_ahead(queue)
+  for _, kind in ipairs({ 's', 'a' }) do
+    local first = call('ZRANGE', key(kind, queue), 0, 0, 'WITHSCORES')
+    if first[1] then again = math.min(again, tonumber(first[2])) end
+  end
+end
+
+for i = 7, #ARGV do
+  local queue = ARGV[i]
+  expire(queue, tonumber(ARGV[6]))
+  local moved = recover(queue) + promote(queue)
+  local meta = call('HMGET', key('q', queue), 'paused', 'lease', 'levels', 'stale')
+  if not meta[1] then
+    take(queue, i - 6, meta[3], tonumber(meta[2] or 30000), tonumber(meta[4] or 0) > 0)
+    if taken == max then
+      if moved > max then wake(queue, moved - max) end
+      break
+    end
+  end
+end
+if taken == 0 then
+  for i = 7, #ARGV do
+    look_ahead(ARGV[i])
+    if waiter ~= '' then
+      call('ZADD', key('w', ARGV[i]), string.format('%d', now + tonumber(ARGV[4])), waiter)
+      call('PEXPIRE', key('w', ARGV[i]), 10000)
+    end
+  end
+  if again < math.huge then reply[2] = again end
+elseif ARGV[5] == '1' then
+  for i = 7, #ARGV do call('ZREM', key('w', ARGV[i]), waiter) end
+end
+return reply

@@ -1,0 +1,130 @@
+-- Ends leases of any queues of a partition, and remembers the answer for the case that it is lost.
+--
+-- KEYS  1 the partition's prefix
+-- ARGV  1 sender   2 number of the batch; 0: not remembered   3 ms the answer is remembered   4 memory of IDs in ms
+--       then groups: queue, leases n, of these with attributes m, n times task and token (those with attributes last),
+--       m times: outcome (done, retry, snooze, dead, release), delay in ms, error, result.
+--       A lease without attributes is done, and its task needs nothing but to be deleted.
+-- Returns { 1, positions from 1 of the stale ones as "3 17" }, or { 0, last number } when the number is too old.
+-- Cost: 5 calls a group, and 2 to 6 for each lease with attributes.
+local sender, number = key('b', ARGV[1]), tonumber(ARGV[2])
+local id_memory = tonumber(ARGV[4])
+
+if number > 0 then
+  local last, answer = (call('GET', sender) or '0 '):match('^(%d+) (.*)$')
+  if tonumber(last) == number then return { 1, answer } end
+  if tonumber(last) > number then return { 0, tonumber(last) } end
+end
+
+local stale = {}
+local position = 0
+local counts, fresh
+
+local function add(what) counts[what] = (counts[what] or 0) + 1 end
+
+-- Ends the leases ARGV[from] to ARGV[to], and tells for each whether it stood.
+local function end_leases(queue, from, to)
+  local expires = call('ZMSCORE', key('a', queue), unpack(ARGV, from, to))
+  local stood, standing = {}, {}
+  for i = 1, #expires do
+    stood[i] = expires[i] and tonumber(expires[i]) > now
+    if stood[i] then standing[#standing + 1] = ARGV[from + i - 1] end
+  end
+  if #standing > 0 and call('ZREM', key('a', queue), unpack(standing)) < #standing then
+    -- One lease is in the batch twice: the first counts.
+    local seen = {}
+    for i = 1, #expires do
+      local member = ARGV[from + i - 1]
+      stood[i], seen[member] = stood[i] and not seen[member], true
+    end
+  end
+  return stood
+end
+
+local function complete(queue, task, result)
+  local record = record_of(queue, task)
+  local retention = retention_of(record)
+  if retention == 0 then
+    forget(queue, task, record, id_memory, now)
+  else
+    call('ZADD', key('c', queue), now, task)
+    call('ZADD', key('x', queue), string.format('%d', later + retention), task)
+    if result ~= '' then call('HSET', key('r', queue), task, result) end
+    release_unique(queue, task, record)
+    expire(queue, id_memory)
+  end
+  add('completed')
+end
+
+local function schedule(queue, task, delay)
+  call('ZADD', key('s', queue), string.format('%d', later + delay), task)
+  if delay < 1000 then fresh = fresh + 1 end
+end
+
+local function settle(queue, task, outcome, delay, err, result)
+  if outcome == 'done' then return complete(queue, task, result) end
+  local attempts, lost, cancel, last = state_of(queue, task)
+  if outcome == 'retry' or outcome == 'dead' then
+    attempts, last = attempts + 1, err
+  end
+  if cancel or outcome == 'retry' or outcome == 'dead' then set_state(queue, task, attempts, lost, false, last) end
+  if cancel then
+    bury(queue, task, record_of(queue, task), 'k')
+    add('cancelled')
+  elseif outcome == 'retry' then
+    schedule(queue, task, delay)
+    add('retried')
+  elseif outcome == 'snooze' then
+    schedule(queue, task, delay)
+    add('snoozed')
+  elseif outcome == 'dead' then
+    bury(queue, task, record_of(queue, task), 'd')
+    add('dead')
+  else
+    line_up(queue, task, level_of(record_of(queue, task)), true)
+    fresh = fresh + 1
+    add('released')
+  end
+end
+
+local function settle_group(queue, from, n, attributed)
+  local stood = end_leases(queue, from, from + n - 1)
+  local done = {}
+  for i = 1, n do
+    if not stood[i] then
+      stale[#stale + 1] = position + i
+      add('stale')
+    elseif i <= n - attributed then
+      done[#done + 1] = task_of(ARGV[from + i - 1])
+    end
+  end
+  if #done > 0 then
+    call('HDEL', key('t', queue), unpack(done))
+    call('HDEL', key('m', queue), unpack(done))
+    counts.completed = #done
+  end
+  -- From the last to the first, so that those given back to the front of the line keep their order.
+  for i = attributed, 1, -1 do
+    local at = from + n + 4 * (i - 1)
+    if stood[n - attributed + i] then
+      local task = task_of(ARGV[from + n - attributed + i - 1])
+      settle(queue, task, ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3])
+    end
+  end
+end
+
+local at = 5
+while at < #ARGV do
+  local queue, n, attributed = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  counts, fresh = {}, 0
+  settle_group(queue, at + 3, n, attributed)
+  -- A settlement may name a queue that never was, of which nothing shall be kept.
+  if counts.stale and call('SISMEMBER', prefix .. 'queues', queue) == 0 then counts.stale = 0 end
+  for what, many in pairs(counts) do count(queue, what, many) end
+  if fresh > 0 then wake(queue, fresh) end
+  position = position + n
+  at = at + 3 + n + 4 * attributed
+end
+local answer = table.concat(stale, ' ')
+if number > 0 then call('SET', sender, ARGV[2] .. ' ' .. answer, 'PX', ARGV[3]) end
+return { 1, answer }

@@ -1,0 +1,181 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"time"
+
+	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/queue"
+)
+
+var claimScript = newScript("queue_claim", "queue_keys", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_claim")
+
+const (
+	askAgain   = time.Second             // a waiting claim asks at least so often, in case that a wake-up was lost
+	registered = 1250 * time.Millisecond // so a waiter stays registered until it has asked again
+	askPause   = time.Millisecond        // and not more often
+)
+
+// Claim leases due tasks; see [queue.Driver].
+func (d *queueDriver) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, error) {
+	const op = "queue: claim"
+	if err := fault.FromContext(ctx); err != nil {
+		return queue.Claimed{}, d.t.fault(err, op, c.Worker)
+	}
+	if err := d.check.Claim(c); err != nil {
+		return queue.Claimed{}, err
+	}
+	c.Max = min(c.Max, queueCapabilities.MaxClaim)
+	deadline := time.Now().Add(c.Wait)
+	var s *seat
+	if c.Wait > 0 {
+		d.waiting.open(ctx)
+		s = d.waiting.sit()
+		defer d.waiting.rise(s)
+	}
+	for {
+		tasks, again, err := d.ask(ctx, &c, s)
+		if err != nil || len(tasks) > 0 {
+			return queue.Claimed{Tasks: tasks}, err
+		}
+		if ctx.Err() != nil {
+			return queue.Claimed{}, nil
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			return queue.Claimed{}, nil
+		}
+		if err := d.pause(ctx, s, min(left, max(again, askPause))); err != nil {
+			return queue.Claimed{}, d.t.fault(err, op, c.Worker)
+		}
+	}
+}
+
+// pause waits until the claim is woken or it is time to ask again. A ctx that ends is no error.
+func (d *queueDriver) pause(ctx context.Context, s *seat, long time.Duration) error {
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	select {
+	case <-s.wake:
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-d.t.life.Done():
+		return errClosed
+	}
+	return nil
+}
+
+// ask sends one claim. It gives the tasks, or how long to wait before asking again. A ctx that ends meanwhile gives
+// neither tasks nor an error: tasks that come all the same are given back.
+func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue.Leased, time.Duration, error) {
+	token := newToken(c.Worker)
+	args := make([]any, 0, 6+len(c.Queues))
+	waiter, mayStand := "", false
+	if s != nil {
+		waiter, mayStand = d.waiting.waiter(s), time.Now().Before(s.registered)
+		s.registered = time.Now().Add(2 * registered)
+	}
+	args = append(args, c.Max, token, waiter, registered.Milliseconds(), mayStand, queueCapabilities.IDMemory.Milliseconds())
+	for _, name := range c.Queues {
+		args = append(args, name)
+	}
+	if ctx.Done() == nil {
+		return d.askAll(ctx, c, token, args)
+	}
+	type answer struct {
+		tasks []queue.Leased
+		again time.Duration
+		err   error
+	}
+	answers := make(chan answer)
+	started := d.waiting.start(func() {
+		tasks, again, err := d.askAll(d.t.life, c, token, args)
+		select {
+		case answers <- answer{tasks, again, err}:
+		case <-ctx.Done():
+			d.giveBack(tasks)
+		}
+	})
+	if !started {
+		return nil, 0, d.t.fault(errClosed, "queue: claim", c.Worker)
+	}
+	select {
+	case a := <-answers:
+		return a.tasks, a.again, a.err
+	case <-ctx.Done():
+		return nil, 0, nil
+	}
+}
+
+func (d *queueDriver) askAll(ctx context.Context, c *queue.Claim, token string, args []any) ([]queue.Leased, time.Duration, error) {
+	reply, err := d.run(ctx, claimScript, "queue: claim", c.Worker, args)
+	if err != nil {
+		return nil, 0, err
+	}
+	tasks, again, ok := readClaim(reply, c.Queues, token)
+	if !ok {
+		err := fault.New(fault.Internal, "the reply of the claim script cannot be read")
+		return nil, 0, d.t.fault(err, "queue: claim", c.Worker)
+	}
+	return tasks, again, nil
+}
+
+// newToken is what all leases of a claim have in common: the worker, and that it is this claim.
+func newToken(worker string) string {
+	var nonce [nonceSize / 4 * 3]byte
+	_, _ = rand.Read(nonce[:]) // crypto/rand does not fail
+	return base64.RawURLEncoding.EncodeToString(nonce[:]) + worker
+}
+
+// readClaim reads the reply of the claim script.
+func readClaim(reply []any, queues []string, token string) (tasks []queue.Leased, again time.Duration, ok bool) {
+	if len(reply) < 2 {
+		return nil, 0, false
+	}
+	again = askAgain
+	if next := number(reply[1]); next > 0 {
+		again = min(again, time.Duration(next-number(reply[0]))*time.Millisecond)
+	}
+	plain, special := "p"+token, string(specialToken)+token
+	for rest := reply[2:]; len(rest) > 0; {
+		if len(rest) < 3 {
+			return nil, 0, false
+		}
+		at, lease, n := number(rest[0])-1, number(rest[1]), number(rest[2])
+		rest = rest[3:]
+		if at < 0 || at >= int64(len(queues)) || n < 0 || n*3 > int64(len(rest)) {
+			return nil, 0, false
+		}
+		if tasks == nil {
+			tasks = make([]queue.Leased, 0, len(reply)/3)
+		}
+		for ; n > 0; n, rest = n-1, rest[3:] {
+			l := queue.Leased{Lease: time.Duration(lease) * time.Millisecond, Token: plain}
+			record := text(rest[1])
+			if len(record) < 2 || record[1]%8 > 0 { // as the script decides
+				l.Token = special
+			}
+			l.Task, l.Err = readTask(queues[at], text(rest[0]), record, text(rest[2]))
+			tasks = append(tasks, l)
+		}
+	}
+	return tasks, again, true
+}
+
+// giveBack releases tasks that nobody waited for any more, so that they do not have to wait for their lease to end.
+func (d *queueDriver) giveBack(tasks []queue.Leased) {
+	if len(tasks) == 0 {
+		return
+	}
+	items := make([]queue.Settlement, len(tasks))
+	for i, l := range tasks {
+		items[i] = queue.Settlement{Ref: l.Ref(), Outcome: queue.Release}
+	}
+	ctx, cancel := context.WithTimeout(d.t.life, askAgain)
+	defer cancel()
+	if _, err := d.settle(ctx, queue.Settlements{Worker: "-", Items: items}); err != nil {
+		d.t.log.Warn("queue: tasks of an abandoned claim come back when their leases end", "tasks", len(tasks), "error", err)
+	}
+}

@@ -1,0 +1,247 @@
+package redis
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/queue"
+)
+
+var enqueueScript = newScript("queue_enqueue", "queue_keys", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_enqueue")
+
+// Enqueue stores tasks; see [queue.Driver].
+func (d *queueDriver) Enqueue(ctx context.Context, tasks []queue.Task) ([]queue.Receipt, error) {
+	const op = "queue: enqueue"
+	if err := fault.FromContext(ctx); err != nil {
+		return nil, d.t.fault(err, op, "")
+	}
+	if err := d.check.Batch(op, len(tasks)); err != nil {
+		return nil, err
+	}
+	receipts := make([]queue.Receipt, len(tasks))
+	b := &enqueueBatch{receipts: receipts, entries: make([]enqueueEntry, 0, len(tasks)), done: make(chan struct{})}
+	for i := range tasks {
+		receipts[i].ID = tasks[i].ID
+		if receipts[i].Err = d.check.Task(&tasks[i]); receipts[i].Err == nil {
+			b.add(&tasks[i], i)
+		}
+	}
+	if len(b.entries) == 0 {
+		return receipts, nil
+	}
+	if err := d.enqueuer.do(ctx, b); err != nil {
+		return nil, d.t.fault(err, op, tasks[0].Queue)
+	}
+	return b.receipts, nil
+}
+
+// enqueueEntry is one task ready to be sent.
+type enqueueEntry struct {
+	batch  *enqueueBatch
+	index  int // of its receipt
+	queue  string
+	task   string
+	record []byte
+	plain  bool // pending at once, level 0, no unique key, an ID that nobody chose
+
+	// Of one that is not plain.
+	due, uniqueFor int64 // ms
+	level          int
+	callerID       bool
+	unique         string
+}
+
+// enqueueBatch is the tasks of one call.
+type enqueueBatch struct {
+	receipts []queue.Receipt
+	entries  []enqueueEntry
+	bytes    int
+
+	done chan struct{} // closed when err and receipts are final
+	err  error
+	left bool // its caller has gone before it was sent; under the enqueuer's lock
+}
+
+func (b *enqueueBatch) add(t *queue.Task, index int) {
+	e := enqueueEntry{batch: b, index: index, queue: t.Queue, task: taskKey(t.ID)}
+	e.record = appendRecord(make([]byte, 0, 64+len(t.Kind)+len(t.UniqueKey)+len(t.Payload)+32*len(t.Headers)), t)
+	if !t.RunAt.IsZero() {
+		e.due = max(0, t.RunAt.UnixMilli())
+		if t.RunAt.Nanosecond()%1e6 != 0 {
+			e.due++ // rounded up: never early
+		}
+	}
+	e.level, e.callerID, e.unique, e.uniqueFor = t.Priority, t.CallerID, t.UniqueKey, millis(t.UniqueFor)
+	e.plain = e.due == 0 && e.level == 0 && !e.callerID && e.unique == ""
+	b.bytes += len(e.record)
+	b.entries = append(b.entries, e)
+}
+
+// enqueuer lets concurrent callers share script calls: a caller that finds nothing under way sends its own tasks at
+// once; what comes meanwhile is collected and sent as one call when the answer is there.
+type enqueuer struct {
+	d *queueDriver
+
+	mu       sync.Mutex
+	busy     bool
+	queued   []*enqueueBatch
+	senders  sync.WaitGroup
+	isClosed bool
+}
+
+// Bounds on what is sent at once. One call's tasks stay together.
+const (
+	enqueueTasks = 1000
+	enqueueBytes = 1 << 20
+)
+
+func newEnqueuer(d *queueDriver) *enqueuer { return &enqueuer{d: d} }
+
+func (e *enqueuer) do(ctx context.Context, b *enqueueBatch) error {
+	e.mu.Lock()
+	if e.isClosed {
+		e.mu.Unlock()
+		return errClosed
+	}
+	if !e.busy {
+		e.busy = true
+		e.mu.Unlock()
+		err := e.d.sendTasks(ctx, []*enqueueBatch{b})
+		e.pass()
+		return err
+	}
+	e.queued = append(e.queued, b)
+	e.mu.Unlock()
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	b.left = true
+	e.mu.Unlock()
+	return fault.FromContext(ctx)
+}
+
+// pass hands over to a sender when something was collected meanwhile.
+func (e *enqueuer) pass() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case len(e.queued) == 0:
+		e.busy = false
+	case e.isClosed:
+		for _, b := range e.queued {
+			b.err = errClosed
+			close(b.done)
+		}
+		e.queued = nil
+	default:
+		e.senders.Go(e.send)
+	}
+}
+
+// send works off what is queued. It ends when nothing is.
+func (e *enqueuer) send() {
+	for {
+		batches := e.next()
+		if len(batches) == 0 {
+			return
+		}
+		err := e.d.sendTasks(e.d.t.life, batches)
+		for _, b := range batches {
+			b.err = err
+			close(b.done)
+		}
+	}
+}
+
+// next takes what fits one call, without those whose caller has left.
+func (e *enqueuer) next() []*enqueueBatch {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var batches []*enqueueBatch
+	tasks, bytes, taken := 0, 0, 0
+	for _, b := range e.queued {
+		if !b.left {
+			tasks, bytes = tasks+len(b.entries), bytes+b.bytes
+			if len(batches) > 0 && (tasks > enqueueTasks || bytes > enqueueBytes) {
+				break
+			}
+			batches = append(batches, b)
+		}
+		taken++
+	}
+	e.queued = slices.Delete(e.queued, 0, taken)
+	e.busy = len(batches) > 0
+	return batches
+}
+
+func (e *enqueuer) close() {
+	e.mu.Lock()
+	e.isClosed = true
+	e.mu.Unlock()
+	e.senders.Wait()
+}
+
+// sendTasks stores the tasks of some calls in one script and fills in their receipts.
+func (d *queueDriver) sendTasks(ctx context.Context, batches []*enqueueBatch) error {
+	entries := batches[0].entries
+	for _, b := range batches[1:] {
+		entries = append(slices.Clip(entries), b.entries...)
+	}
+	entries, args := enqueueArgs(entries)
+	refused, err := d.run(ctx, enqueueScript, "queue: enqueue", entries[0].queue, args)
+	if err != nil {
+		return err
+	}
+	for i := 0; i+1 < len(refused); i += 2 {
+		at := number(refused[i]) - 1
+		if at < 0 || at >= int64(len(entries)) {
+			return fault.New(fault.Internal, "the script refused task %d of %d", at+1, len(entries))
+		}
+		e := entries[at]
+		receipt := &e.batch.receipts[e.index]
+		receipt.Duplicate = true
+		if receipt.ID, err = taskID(text(refused[i+1])); err != nil {
+			receipt.Err = d.t.fault(corrupt("%w", err), "queue: enqueue", e.task)
+		}
+	}
+	return nil
+}
+
+// enqueueArgs makes the script's arguments, and gives the entries in the order in which these have them: by queue, and
+// within a queue as they came.
+func enqueueArgs(entries []enqueueEntry) ([]enqueueEntry, []any) {
+	for i := range entries[1:] {
+		if entries[i].queue != entries[i+1].queue {
+			entries = slices.Clone(entries)
+			slices.SortStableFunc(entries, func(a, b enqueueEntry) int { return strings.Compare(a.queue, b.queue) })
+			break
+		}
+	}
+	args := make([]any, 1, 4+2*len(entries))
+	args[0] = queueCapabilities.IDMemory.Milliseconds()
+	var seen map[string]bool // tasks of the run; a second of the same ID begins another run, which finds the first
+	run := -1                // where the count of the run is
+	for i := range entries {
+		e := &entries[i]
+		if !e.plain {
+			run = -1
+			args = append(args, e.queue, "s", 1, e.task, e.record, e.due, e.level, e.callerID, e.unique, e.uniqueFor)
+			continue
+		}
+		if run < 0 || entries[i-1].queue != e.queue || seen[e.task] {
+			args = append(args, e.queue, "p", 0)
+			run = len(args) - 1
+			seen = make(map[string]bool, 1)
+		}
+		seen[e.task] = true
+		args[run] = args[run].(int) + 1
+		args = append(args, e.task, e.record)
+	}
+	return entries, args
+}

@@ -1,0 +1,69 @@
+package redis
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// The layout of the queue's keys. All queues of a partition share its hash tag, so that one claim can look at many of
+// them, atomically; today a cluster has the one partition q0. T is a task (see taskKey), Q a queue's name.
+//
+//	{bp:NS:q0}:queues   set      names of all queues
+//	{bp:NS:q0}:q:Q      hash     paused, lease (ms), levels in use, stale and generation (see queue_line.lua)
+//	{bp:NS:q0}:n:Q      hash     counts of what has happened
+//	{bp:NS:q0}:t:Q      hash     T: record; every task that exists has one
+//	{bp:NS:q0}:m:Q      hash     T: attempts, lost leases, asked to cancel, last error; where there are any
+//	{bp:NS:q0}:r:Q      hash     T: result of a completed task
+//	{bp:NS:q0}:p:Q      list     pending tasks of priority 0, oldest first; p1: to p9: of the others
+//	{bp:NS:q0}:z:Q      hash     T: entries of the lines above that are to be skipped
+//	{bp:NS:q0}:s:Q      sorted   scheduled tasks by due time (ms)
+//	{bp:NS:q0}:a:Q      sorted   leases, T and token, by their end (ms): all there is to know of a lease
+//	{bp:NS:q0}:c:Q      sorted   completed tasks that are kept, by when they ended; x:Q by when they are forgotten
+//	{bp:NS:q0}:d:Q      sorted   dead tasks by when they ended
+//	{bp:NS:q0}:k:Q      sorted   cancelled tasks by when they ended
+//	{bp:NS:q0}:i:Q      sorted   IDs that callers chose, of tasks that are gone, by when they are forgotten
+//	{bp:NS:q0}:u:N:Q:K  string   T that holds the unique key K; N is the length of Q
+//	{bp:NS:q0}:w:Q      sorted   workers that wait for tasks, by the time until which they do (ms)
+//	{bp:NS:q0}:b:W      string   the last batch that the sender W settled, and its answer
+//	{bp:NS:q0}:wake:N   channel  wakes the waiters of node N
+func partition(ns string) string { return "{bp:" + ns + ":q0}:" }
+
+// taskKey is a task's ID as the store has it: 17 bytes for a UUID in its usual spelling, and for any other ID a colon,
+// its length and itself. So a task can be told from what follows it.
+func taskKey(id string) string {
+	if parsed, err := uuid.Parse(id); err == nil && parsed.String() == id {
+		return "u" + string(parsed[:])
+	}
+	head := binary.BigEndian.AppendUint16([]byte{':'}, uint16(len(id)))
+	return string(head) + id
+}
+
+// taskID is the inverse of taskKey.
+func taskID(key string) (string, error) {
+	switch {
+	case len(key) == 17 && key[0] == 'u':
+		return uuid.UUID([]byte(key[1:])).String(), nil
+	case len(key) > 3 && key[0] == ':' && int(key[1])<<8|int(key[2]) == len(key)-3:
+		return key[3:], nil
+	}
+	return "", fmt.Errorf("%.40q is no task", key)
+}
+
+// A token is one byte that tells whether the task needs more at its end than to be deleted ('s': it has a unique key, a
+// retention or an ID of its caller's; 'p': it has not), 16 random characters, and the worker.
+const (
+	specialToken = 's'
+	nonceSize    = 16
+)
+
+func isSpecial(token string) bool { return strings.HasPrefix(token, string(specialToken)) }
+
+func holderOf(token string) string {
+	if len(token) <= 1+nonceSize {
+		return ""
+	}
+	return token[1+nonceSize:]
+}
