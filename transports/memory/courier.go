@@ -43,7 +43,7 @@ func (c *courier[T]) send(v T) {
 	}
 	if len(c.held) >= c.capacity || len(c.held) > 0 && c.heavy+weight > c.bytes && c.weight != nil {
 		c.held = c.overflow(c.held, v)
-		c.heavy = max(c.heavy, c.bytes) // full until it is taken, so that what was refused and what was not stay in order
+		c.heavy = max(c.heavy, c.bytes+1) // full until it is taken, so that what was refused and what was not stay in order
 	} else {
 		c.held = append(c.held, v)
 		c.heavy += weight

@@ -41,6 +41,7 @@ type entry struct {
 type lease struct {
 	holder string
 	fence  uint64
+	ttl    time.Duration // as claimed, or as last renewed
 }
 
 func newEntries(c transports.Clock) *entries {

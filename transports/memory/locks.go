@@ -69,7 +69,7 @@ func (e *entries) acquire(c cache.Claim, now instant) cache.Lease {
 		fence = max(fence, last.value+1)
 	}
 	ends := now.in(c.TTL)
-	e.held.put(c.Lock, lease{holder: c.Holder, fence: fence}, ends)
+	e.held.put(c.Lock, lease{holder: c.Holder, fence: fence, ttl: c.TTL}, ends)
 	e.fences.put(c.Lock, fence, ends.in(fenceMemory))
 	return cache.Lease{Lock: c.Lock, Holder: c.Holder, Fence: fence, TTL: c.TTL, Expires: ends.time()}
 }
@@ -77,7 +77,7 @@ func (e *entries) acquire(c cache.Claim, now instant) cache.Lease {
 // holding finds the lock as l says it is held, or tells that it is not.
 func (e *entries) holding(op string, l cache.Lease, now instant) (*item[lease], error) {
 	lock := e.held.get(l.Lock, now)
-	if lock != nil && lock.value == (lease{l.Holder, l.Fence}) {
+	if lock != nil && lock.value.holder == l.Holder && lock.value.fence == l.Fence {
 		return lock, nil
 	}
 	message := "the lease has ended; nobody has the lock now"
@@ -114,6 +114,7 @@ func (e *entries) renew(op string, l *cache.Lease, now instant) error {
 	}
 	ends := now.in(l.TTL)
 	e.held.move(lock, ends)
+	lock.value.ttl = l.TTL
 	e.fences.put(l.Lock, l.Fence, ends.in(fenceMemory))
 	l.Expires = ends.time()
 	return nil
@@ -158,7 +159,7 @@ func (d *cacheDriver) Held(ctx context.Context, p cache.Page) (cache.Leases, err
 	var page cache.Leases
 	page.Next = d.entries.held.page(p.Prefix, p.Cursor, p.Limit, now, func(i *item[lease]) {
 		page.Leases = append(page.Leases, cache.Lease{
-			Lock: i.name, Holder: i.value.holder, Fence: i.value.fence, Expires: i.ends.time(),
+			Lock: i.name, Holder: i.value.holder, Fence: i.value.fence, TTL: i.value.ttl, Expires: i.ends.time(),
 		})
 	})
 	return page, nil

@@ -18,12 +18,11 @@ package memory
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
-
-	"maps"
 
 	"github.com/gobackplane/backplane/cache"
 	"github.com/gobackplane/backplane/fault"
@@ -38,7 +37,11 @@ const Kind = "memory"
 
 func init() {
 	transports.Register(Kind, func(ctx context.Context, s transports.Settings) (transports.Transport, error) {
-		return Open(ctx, s)
+		t, err := Open(ctx, s)
+		if err != nil {
+			return nil, err // not t: a nil *Transport is not a nil Transport
+		}
+		return t, nil
 	})
 }
 
@@ -65,7 +68,7 @@ func Open(ctx context.Context, s transports.Settings) (*Transport, error) {
 	if store == nil {
 		store = &Store{Clock: s.Clock}
 	}
-	t, err := store.open(s.Namespace, s.Logger)
+	t, err := store.Open(s.Namespace)
 	if err != nil {
 		return nil, err
 	}

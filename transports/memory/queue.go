@@ -71,6 +71,8 @@ func (d *queueDriver) Enqueue(ctx context.Context, all []queue.Task) ([]queue.Re
 func stored(t queue.Task) queue.Task {
 	t = detached(t)
 	t.Attempts, t.Lost, t.LastError = 0, 0, ""
+	// Times come back as they would from any other store: without the monotonic part.
+	t.EnqueuedAt, t.RunAt, t.Deadline = t.EnqueuedAt.Round(0), t.RunAt.Round(0), t.Deadline.Round(0)
 	return t
 }
 

@@ -74,7 +74,8 @@ func (s *tasks) settle(by *queue.Settlement, now instant) error {
 	return nil
 }
 
-// leased is the task under the claim that ref names, or LeaseLost.
+// leased is the task under the claim that ref names, or LeaseLost. A lease that is over and was not taken back by a
+// Claim yet still counts: nobody else has the task, and refusing would only run it again.
 func (l *line) leased(op string, ref queue.Ref) (*task, error) {
 	if l != nil {
 		if t := l.all[ref.ID]; t != nil && t.state == queue.Active && t.token == ref.Token {

@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"log/slog"
 	"sync"
 
 	"github.com/gobackplane/backplane/fault"
@@ -29,9 +28,7 @@ type space struct {
 }
 
 // Open opens a node in a namespace.
-func (s *Store) Open(namespace string) (*Transport, error) { return s.open(namespace, nil) }
-
-func (s *Store) open(namespace string, logger *slog.Logger) (*Transport, error) {
+func (s *Store) Open(namespace string) (*Transport, error) {
 	if err := transports.CheckNamespace(namespace); err != nil {
 		return nil, fault.In(err, "memory: open", namespace)
 	}
@@ -50,7 +47,7 @@ func (s *Store) open(namespace string, logger *slog.Logger) (*Transport, error) 
 		s.spaces[namespace] = shared
 	}
 	shared.nodes++
-	return newTransport(s, shared, logger), nil
+	return newTransport(s, shared), nil
 }
 
 // leave takes a node away, and the namespace with the last one.

@@ -2,7 +2,6 @@ package memory
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,6 @@ const closeWait = 5 * time.Second
 type Transport struct {
 	store  *Store
 	space  *space
-	logger *slog.Logger
 	forget func() // of a named store
 
 	cache  *cache.Backend
@@ -43,14 +41,8 @@ type opened interface {
 	ended() <-chan struct{}
 }
 
-func newTransport(store *Store, shared *space, logger *slog.Logger) *Transport {
-	if logger == nil {
-		logger = slog.Default()
-	}
-	t := &Transport{
-		store: store, space: shared, logger: logger,
-		done: make(chan struct{}), open: map[opened]struct{}{},
-	}
+func newTransport(store *Store, shared *space) *Transport {
+	t := &Transport{store: store, space: shared, done: make(chan struct{}), open: map[opened]struct{}{}}
 	t.cache, t.queue, t.pubsub = t.cacheBackend(), t.queueBackend(), t.pubsubBackend()
 	return t
 }

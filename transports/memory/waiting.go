@@ -41,7 +41,7 @@ func (t *Transport) await(ctx context.Context, w wait) error {
 	w.waiters.join(&me)
 	defer w.waiters.leave(&me)
 	for {
-		if err := t.sleep(ctx, w, me.bell, at.until(min(next, end))); err != nil {
+		if err := t.sleep(ctx, w, me.bell, at, min(next, end)); err != nil {
 			return err
 		}
 		at = now(w.clock)
@@ -51,12 +51,16 @@ func (t *Transport) await(ctx context.Context, w wait) error {
 	}
 }
 
-// sleep gives mu back until the bell rings, or d is over, which rings it too. What is rung before it listens is not lost.
-func (t *Transport) sleep(ctx context.Context, w wait, b bell, d time.Duration) error {
+// sleep gives mu back until the bell rings, which it does at the given instant too. What rings before it listens is not
+// lost.
+func (t *Transport) sleep(ctx context.Context, w wait, b bell, at, until instant) error {
 	w.mu.Unlock()
 	defer w.mu.Lock()
-	stop := w.clock.AfterFunc(d, b.ring)
+	stop := w.clock.AfterFunc(at.until(until), b.ring)
 	defer stop()
+	if now(w.clock) >= until { // a clock that is moved by hand may have been, before it had the timer
+		b.ring()
+	}
 	select {
 	case <-b:
 		return nil
