@@ -38,7 +38,7 @@ func (w *Worker) claim(waits, claims context.Context) {
 		sent := time.Now() // leases are reckoned from before the claim was sent
 		tasks, err := w.tryClaim(ctx, most, patience)
 		w.noteClaim(ctx, err)
-		w.receive(tasks, sent)
+		w.receive(claims, tasks, sent)
 		w.pace.got(most, len(tasks), time.Since(sent), wait)
 		if err == nil {
 			away.Reset()
@@ -83,22 +83,32 @@ func (w *Worker) noteClaim(ctx context.Context, err error) {
 }
 
 // receive hands claimed tasks to the slots. There is room for them: pace asked for no more.
-func (w *Worker) receive(tasks []Leased, sent time.Time) {
+//
+// Their leases began when the store gave them, and that may be long after the claim was sent, if it waited. All that is
+// known for certain is reckoned from before it was sent; where that leaves nothing of a short lease, the store is asked.
+func (w *Worker) receive(ctx context.Context, tasks []Leased, sent time.Time) {
 	if len(tasks) == 0 {
 		return
 	}
 	now := time.Now()
 	deliveries := make([]*Delivery, len(tasks))
+	var doubtful []*Delivery
 	for i := range tasks {
 		t := &tasks[i]
 		d := &Delivery{Task: t.Task, token: t.Token, corrupt: t.Err, maxResult: w.caps.MaxPayload,
 			lease: t.Lease, received: now, expires: sent.Add(t.Lease), due: sent.Add(t.Lease / 3)}
 		d.ctx, d.cancel = context.WithCancelCause(w.base)
 		deliveries[i] = d
+		if now.After(sent.Add(t.Lease / 2)) {
+			doubtful = append(doubtful, d)
+		}
 	}
 	w.counters.claimed.Add(int64(len(tasks)))
 	w.counters.waiting.Add(int64(len(tasks)))
 	w.held.add(deliveries)
+	if len(doubtful) > 0 {
+		w.extend(ctx, doubtful, callTimeout)
+	}
 	for _, d := range deliveries {
 		w.waiting <- d
 	}

@@ -39,6 +39,7 @@ type record struct {
 	queue.Task
 	state   queue.State
 	token   string
+	lease   time.Duration // as claimed
 	expires time.Time
 	due     time.Time
 	cancel  bool
@@ -165,7 +166,7 @@ func (s *store) give(c queue.Claim) (leased []queue.Leased) {
 				continue
 			}
 			s.claims++
-			r.state, r.token, r.expires = queue.Active, strconv.Itoa(s.claims), now.Add(s.lease)
+			r.state, r.token, r.lease, r.expires = queue.Active, strconv.Itoa(s.claims), s.lease, now.Add(s.lease)
 			l := queue.Leased{Task: r.Task, Token: r.token, Lease: s.lease}
 			if r.corrupt {
 				l = queue.Leased{Task: queue.Task{ID: r.ID, Queue: r.Queue}, Token: r.token, Lease: s.lease, Err: fault.New(fault.Corrupt, "the record has no end")}
@@ -249,7 +250,7 @@ func (s *store) Extend(ctx context.Context, refs []queue.Ref) (errs []error, err
 			default:
 				errs = append(errs, nil)
 			}
-			r.expires = time.Now().Add(s.lease)
+			r.expires = time.Now().Add(r.lease)
 		}
 	})
 	return errs, err
