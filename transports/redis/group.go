@@ -258,7 +258,7 @@ func (e *elections) vote(ballots []ballot) {
 		ctx, cancel := context.WithDeadline(e.bus.t.life, until)
 		err := e.bus.t.lane.do(ctx, cmds...)
 		cancel()
-		if err == nil || isReply(err) {
+		if err == nil {
 			e.count(ballots)
 			return
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,7 +99,7 @@ func (b *bus) Publish(ctx context.Context, messages []pubsub.Message) ([]pubsub.
 	if len(cmds) == 0 {
 		return receipts, b.closedOr(ctx)
 	}
-	if err := b.t.lane.do(ctx, cmds...); err != nil && !isReply(err) {
+	if err := b.t.lane.do(ctx, cmds...); err != nil {
 		return nil, b.t.fault(err, "pubsub: publish", subjectOf(messages))
 	}
 	for i, cmd := range sent {
@@ -123,12 +122,6 @@ func (b *bus) closedOr(ctx context.Context) error {
 		return b.t.fault(errClosed, "pubsub: publish", "")
 	}
 	return b.t.fault(ctx.Err(), "pubsub: publish", "")
-}
-
-// isReply reports whether an error is the server's answer to a command, and not a failure of the link.
-func isReply(err error) bool {
-	var reply redis.Error
-	return errors.As(err, &reply)
 }
 
 func subjectOf(messages []pubsub.Message) string {
