@@ -73,8 +73,6 @@ func (t *Transport) classifyAnswer(answer redis.Error) *fault.Error {
 	case known:
 	case strings.Contains(text, "max number of clients"):
 		at.code, at.remedy = fault.Unavailable, "raise its maxclients, or lower pool_size"
-	case strings.Contains(text, "AUTH <password> called without any password"):
-		at.code, at.remedy = fault.Unauthenticated, "it has no password; take it out of the URL and the options"
 	default:
 		return fault.New(fault.Internal, "the server at %s answered: %w", t.address, answer)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -304,7 +305,14 @@ func (l *lane) roundTrip(ctx context.Context, cmds []redis.Cmder) {
 	}
 	pipe := l.client.Pipeline()
 	_ = pipe.BatchProcess(ctx, cmds...) // only collects
-	_, _ = pipe.Exec(ctx)               // the errors are in the commands
+	_, err := pipe.Exec(ctx)
+	// The errors are in the commands, but for one case: what the server said against a new connection (a wrong password,
+	// LOADING) is returned only, and the commands look as if each had been answered with nothing.
+	if err != nil && !slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
+		for _, cmd := range cmds {
+			cmd.SetErr(err)
+		}
+	}
 }
 
 // unknownScripts picks the calls of scripts that the server does not know, and puts before them what makes it know them:
@@ -324,6 +332,7 @@ func (l *lane) unknownScripts(cmds []redis.Cmder) []redis.Cmder {
 			loading[s] = true
 			loads = append(loads, redis.NewStringCmd(l.life, "script", "load", s.source))
 		}
+		cmd.SetErr(nil)
 		again = append(again, cmd)
 	}
 	return append(loads, again...)
