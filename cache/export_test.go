@@ -3,19 +3,21 @@ package cache
 import (
 	"context"
 	"io"
+	"sync/atomic"
 	"time"
 )
 
-// Suspend makes the wall clock jump ahead of the monotonic one, as it does while a machine sleeps.
-func (c *Cache) Suspend(d time.Duration) {
+// Suspendable gives a new Cache a clock whose wall time can be made to jump ahead of the monotonic one, as it does while
+// a machine sleeps.
+func (c *Cache) Suspendable() (suspend func(time.Duration)) {
+	var jumped atomic.Int64
 	clock := c.clock
-	c.keeper.mu.Lock()
-	defer c.keeper.mu.Unlock()
 	c.clock = func() instant {
 		now := clock()
-		now.wall = now.wall.Add(d)
+		now.wall = now.wall.Add(time.Duration(jumped.Load()))
 		return now
 	}
+	return func(d time.Duration) { jumped.Add(int64(d)) }
 }
 
 // DumpInPasses is Dump that remembers no more than so many keys at a time.

@@ -186,6 +186,7 @@ func (k *keeper) run() {
 func (k *keeper) look() time.Duration {
 	now := k.c.clock()
 	var lost, due []*Lock
+	var soon []*Lock
 	k.mu.Lock()
 	next := forever
 	if len(k.held) > 0 {
@@ -198,13 +199,20 @@ func (k *keeper) look() time.Duration {
 			lost = append(lost, l)
 			continue
 		}
-		// What is due soon goes along, so that many locks come to share few calls.
-		if soon := l.lease.TTL / 24; !l.renewing && now.mono+soon >= l.renewAt {
-			due = append(due, l)
-		} else if !l.renewing {
-			next = min(next, l.renewAt)
-		}
 		next = min(next, l.deadline())
+		switch {
+		case l.renewing:
+		case now.mono >= l.renewAt:
+			due = append(due, l)
+		default:
+			next = min(next, l.renewAt)
+			if now.mono >= l.renewAt-l.lease.TTL/12 {
+				soon = append(soon, l)
+			}
+		}
+	}
+	if len(due) > 0 { // what is due soon goes along, so that many locks come to share few calls
+		due = append(due, soon...)
 	}
 	next = min(next, k.settleDebts(now))
 	k.renewAll(due, now)
@@ -225,7 +233,7 @@ func (k *keeper) renewAll(due []*Lock, now instant) {
 		for i, l := range some {
 			l.renewing = true
 			leases[i] = l.lease
-			patience = min(patience, l.deadline()-now.mono)
+			patience = min(patience, l.lease.TTL/6) // time for two more attempts when the store is silent
 		}
 		k.call(func() { k.renew(some, leases, now, max(patience, briefest)) })
 	}
@@ -269,7 +277,7 @@ func (k *keeper) renew(locks []*Lock, leases []Lease, sent instant, patience tim
 			lost = append(lost, l)
 		default:
 			err = failure
-			l.renewAt = again + min(max(l.lease.TTL/12, time.Millisecond), time.Second)
+			l.renewAt = again + retryDelay(l.lease)
 		}
 	}
 	k.mu.Unlock()
@@ -279,6 +287,9 @@ func (k *keeper) renew(locks []*Lock, leases []Lease, sent instant, patience tim
 		k.c.log.Warn("cache: locks could not be renewed; trying again", "locks", len(locks), "error", err)
 	}
 }
+
+// retryDelay is when to repeat a call that failed for a lease.
+func retryDelay(l Lease) time.Duration { return min(max(l.TTL/24, time.Millisecond), time.Second) }
 
 // settleDebts begins to give leases back that are due, and answers when the next are. k.mu is held.
 func (k *keeper) settleDebts(now instant) (next time.Duration) {
@@ -313,7 +324,7 @@ func (k *keeper) pay(due []debt) {
 	k.mu.Lock()
 	now := k.c.clock().mono
 	for _, d := range unpaid {
-		d.at = now + min(max(d.lease.TTL/12, time.Millisecond), time.Second)
+		d.at = now + retryDelay(d.lease)
 		k.debts = append(k.debts, d)
 	}
 	k.mu.Unlock()
