@@ -14,22 +14,31 @@ import (
 // Of is a harness for any registered transport: nodes are opened from the settings, whose namespace the suite replaces.
 // It has no hooks. When a case is over, the entries, lists and locks that it left in a store are removed.
 func Of(s transports.Settings) Harness {
+	return OfFunc(func(ctx context.Context, namespace string) (transports.Transport, error) {
+		here := s // one copy for each call: they run at the same time
+		here.Namespace = namespace
+		return transports.Open(ctx, here)
+	})
+}
+
+// OfFunc is Of for nodes that are opened in another way. open is called concurrently.
+func OfFunc(open func(ctx context.Context, namespace string) (transports.Transport, error)) Harness {
 	return Harness{New: func(t T) Cluster {
-		c := &registered{settings: s, namespaces: map[string]bool{}}
+		c := &opened{open: open, namespaces: map[string]bool{}}
 		t.Cleanup(func() { c.sweep(t) })
 		return c
 	}}
 }
 
-// registered opens nodes through the registry.
-type registered struct {
-	settings transports.Settings
+// opened remembers which namespaces were opened, to sweep them.
+type opened struct {
+	open func(ctx context.Context, namespace string) (transports.Transport, error)
 
 	mu         sync.Mutex
 	namespaces map[string]bool
 }
 
-func (c *registered) Open(t T, namespace string) transports.Transport {
+func (c *opened) Open(t T, namespace string) transports.Transport {
 	t.Helper()
 	node, err := c.open(t.Context(), namespace)
 	require.NoError(t, err, "open a node")
@@ -41,15 +50,9 @@ func (c *registered) Open(t T, namespace string) transports.Transport {
 	return node
 }
 
-func (c *registered) open(ctx context.Context, namespace string) (transports.Transport, error) {
-	s := c.settings
-	s.Namespace = namespace
-	return transports.Open(ctx, s)
-}
-
 // sweep removes what a case left in the store. It runs after the case's nodes were closed, and its failures are notes:
 // they say nothing of a promise.
-func (c *registered) sweep(t T) {
+func (c *opened) sweep(t T) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
 	defer cancel()
 	for namespace := range c.namespaces {

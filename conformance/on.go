@@ -169,37 +169,79 @@ func (c cacheOn) span(beats int) time.Duration {
 	return d
 }
 
-// late is how long after its end a lifetime may still be seen, with time for the call.
-func (c cacheOn) late() time.Duration {
-	return c.Capabilities.Granularity + c.Capabilities.ExpiryDelay + c.e.Timing.Wait
+// given is a lifetime, with the client's bounds of when it began.
+type given struct {
+	before, after time.Time
+	ttl           time.Duration
 }
 
-// mustEnd requires that the entry ends on time: not while the client can be sure that the lifetime which was given after
-// begin has not passed, and not later than the declared delay.
-//
-// A store that answered slowly proves nothing, so only what was asked before half of the lifetime counts as alive.
-func (c cacheOn) mustEnd(key string, begin time.Time, ttl time.Duration) {
+// giving is the lifetime that f gives.
+func giving(ttl time.Duration, f func()) given {
+	g := given{before: time.Now(), ttl: ttl}
+	f()
+	g.after = time.Now()
+	return g
+}
+
+// writing is the lifetime of an entry that it writes.
+func (c cacheOn) writing(key string, ttl time.Duration) given {
 	c.e.Helper()
-	c.mustEndAs(begin, ttl, "the entry", func() bool {
+	return giving(ttl, func() { c.mustWrite(cache.Write{Key: key, Value: []byte("v"), TTL: ttl}) })
+}
+
+// whileAlive gives an entry a short lifetime and calls f, which must succeed while the entry lives. On a slow day it has
+// ended before f is done, which proves nothing: then it is tried with a longer one. The answer is the lifetime that did.
+func (c cacheOn) whileAlive(key string, f func() error) time.Duration {
+	c.e.Helper()
+	for beats := 2; ; beats *= 2 {
+		life := c.writing(key, c.span(beats))
+		if err := f(); time.Since(life.before) < life.ttl {
+			require.NoError(c.e, err)
+			return life.ttl
+		}
+	}
+}
+
+// mustEnd requires that the entry ends on time.
+func (c cacheOn) mustEnd(key string, g given) {
+	c.e.Helper()
+	c.mustEndAs(g, "the entry "+key, func() bool {
 		got := c.get(cache.Read{Key: key})
 		require.NoError(c.e, got.Err)
 		return got.Found
 	})
 }
 
-func (c cacheOn) mustEndAs(begin time.Time, ttl time.Duration, what string, alive func() bool) {
+// mustEndAs requires that what alive asks for ends on time, as far as the client can be sure whatever the speed of
+// machine and store: found gone before its lifetime has passed since before it was asked for is too early; found there
+// by a question that was sent after the lifetime and the declared delay have passed since it was given is too late.
+func (c cacheOn) mustEndAs(g given, what string, alive func() bool) {
 	c.e.Helper()
-	c.e.EventuallyWithin(ttl+c.late(), func() bool {
-		if alive() {
-			return false
+	const slack = 50 * time.Millisecond // between two clocks that run alike
+	latest := g.after.Add(g.ttl + c.Capabilities.Granularity + c.Capabilities.ExpiryDelay + slack)
+	for {
+		sent := time.Now()
+		if !alive() {
+			if lived := time.Since(g.before); lived < g.ttl {
+				c.e.Errorf("%s ended early: gone after %v of %v", what, lived, g.ttl)
+				c.e.FailNow()
+			}
+			return
 		}
-		// What was found gone here was gone now at the latest, so it ended early if not even now the lifetime has passed.
-		if lived := time.Since(begin); lived < ttl {
-			c.e.Errorf("%s ended early: gone after %v of %v", what, lived, ttl)
+		if sent.After(latest) {
+			c.e.Errorf("%s ended late: still there after %v, given %v, which may end %v late", what,
+				sent.Sub(g.after), g.ttl, c.Capabilities.Granularity+c.Capabilities.ExpiryDelay)
 			c.e.FailNow()
 		}
-		return true
-	}, "%s ends after %v", what, ttl)
+		c.e.sleep(max(time.Millisecond, c.e.Timing.Beat/20))
+	}
+}
+
+// outlive returns when a lifetime that was given before has certainly ended: another of the same length, given now, has.
+func (c cacheOn) outlive(ttl time.Duration) {
+	c.e.Helper()
+	c.mustEnd("sentinel", c.writing("sentinel", ttl))
+	c.e.sleep(c.Capabilities.Granularity + c.Capabilities.ExpiryDelay)
 }
 
 // listsOn is to lists what cacheOn is to entries.
