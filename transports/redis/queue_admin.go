@@ -66,8 +66,8 @@ func (a *queueAdmin) Stats(ctx context.Context, name string) (queue.Stats, error
 		Completed: number(reply[5]), Dead: number(reply[6]), Cancelled: number(reply[7]),
 	}
 	var next queue.Task
-	if record := text(reply[8]); record != "" && readRecord(record, &next) == nil && !next.EnqueuedAt.IsZero() {
-		stats.OldestPending = max(0, time.UnixMilli(number(reply[0])).Sub(next.EnqueuedAt))
+	if storedAt, err := readRecord(text(reply[8]), &next); err == nil { // a damaged one is told of by List
+		stats.OldestPending = max(0, time.UnixMilli(number(reply[0])).Sub(storedAt))
 	}
 	totals := map[string]*int64{
 		"enqueued": &stats.Totals.Enqueued, "duplicates": &stats.Totals.Duplicates, "completed": &stats.Totals.Completed,

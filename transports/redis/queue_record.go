@@ -38,7 +38,8 @@ const (
 	hasTimeout
 	hasDeadline
 	hasHeaders
-	hasPayload // set for an empty one too, and not for nil
+	hasPayload  // set for an empty one too, and not for nil
+	hasStoredAt // when this node stored it, where EnqueuedAt does not say
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -59,7 +60,7 @@ func appendRecord(b []byte, t *queue.Task) []byte {
 	}
 	has := when(!t.EnqueuedAt.IsZero(), hasEnqueuedAt) | when(!t.RunAt.IsZero(), hasRunAt) |
 		when(t.Timeout > 0, hasTimeout) | when(!t.Deadline.IsZero(), hasDeadline) |
-		when(len(t.Headers) > 0, hasHeaders) | when(t.Payload != nil, hasPayload)
+		when(len(t.Headers) > 0, hasHeaders) | when(t.Payload != nil, hasPayload) | when(t.EnqueuedAt.IsZero(), hasStoredAt)
 	b = append(b, has)
 	b = appendText(b, t.Kind)
 	b = binary.AppendUvarint(b, uint64(t.MaxAttempts))
@@ -83,6 +84,9 @@ func appendRecord(b []byte, t *queue.Task) []byte {
 	}
 	if has&hasPayload != 0 {
 		b = appendText(b, string(t.Payload))
+	}
+	if has&hasStoredAt != 0 {
+		b = appendTime(b, time.Now())
 	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
@@ -110,20 +114,21 @@ func appendTime(b []byte, t time.Time) []byte {
 	return binary.AppendUvarint(binary.AppendVarint(b, t.Unix()), uint64(t.Nanosecond()))
 }
 
-// readRecord fills in a task from its record. The payload is a copy; texts share the record's memory.
-func readRecord(record string, t *queue.Task) error {
+// readRecord fills in a task from its record, and tells when it was stored. The payload is a copy; texts share the
+// record's memory.
+func readRecord(record string, t *queue.Task) (storedAt time.Time, err error) {
 	if record == "" {
-		return corrupt("its record is missing")
+		return storedAt, corrupt("its record is missing")
 	}
 	if version := record[0]; version > recordVersion {
-		return corrupt("its record has version %d, this node knows up to %d; update it", version, recordVersion)
+		return storedAt, corrupt("its record has version %d, this node knows up to %d; update it", version, recordVersion)
 	}
 	if len(record) < 5 {
-		return corrupt("its record has %d bytes only", len(record))
+		return storedAt, corrupt("its record has %d bytes only", len(record))
 	}
 	body, sum := record[:len(record)-4], record[len(record)-4:]
 	if crc32.Checksum([]byte(body), castagnoli) != binary.BigEndian.Uint32([]byte(sum)) {
-		return corrupt("its record fails its checksum")
+		return storedAt, corrupt("its record fails its checksum")
 	}
 	r := reader{rest: body}
 	r.task(t)
@@ -131,9 +136,9 @@ func readRecord(record string, t *queue.Task) error {
 		r.err = errTrailing
 	}
 	if r.err != nil {
-		return corrupt("its record cannot be decoded: %w", r.err)
+		return storedAt, corrupt("its record cannot be decoded: %w", r.err)
 	}
-	return nil
+	return r.storedAt, nil
 }
 
 func corrupt(format string, args ...any) error { return fault.New(fault.Corrupt, format, args...) }
@@ -145,8 +150,9 @@ var (
 
 // reader takes a record apart. After its first error it reads zeros.
 type reader struct {
-	rest string
-	err  error
+	rest     string
+	err      error
+	storedAt time.Time
 }
 
 func (r *reader) task(t *queue.Task) {
@@ -185,6 +191,10 @@ func (r *reader) task(t *queue.Task) {
 	}
 	if has&hasPayload != 0 {
 		t.Payload = []byte(r.text())
+	}
+	r.storedAt = t.EnqueuedAt
+	if has&hasStoredAt != 0 {
+		r.storedAt = r.time()
 	}
 }
 
@@ -292,7 +302,8 @@ func readTask(name, key, record, state string) (queue.Task, error) {
 	}
 	t := queue.Task{ID: id, Queue: name}
 	if err == nil {
-		err = errors.Join(readRecord(record, &t), readState(state, &t))
+		_, err = readRecord(record, &t)
+		err = errors.Join(err, readState(state, &t))
 	}
 	if err != nil {
 		f := fault.New(fault.Corrupt, "task %q of queue %q: %w", id, name, err)

@@ -54,7 +54,7 @@ func (d *queueDriver) settle(ctx context.Context, s queue.Settlements) ([]error,
 		return nil, err
 	}
 	if len(reply) < 2 || number(reply[0]) == 0 {
-		return nil, d.t.fault(fault.New(fault.Conflict, "the batch has number %d, the last one of this sender had %d",
+		return nil, d.t.fault(fault.New(fault.Conflict, "batch %d is old, or another one: the last of this sender was %d",
 			s.Number, number(reply[len(reply)-1])), op, s.Worker)
 	}
 	for at := range positions(text(reply[1]), len(order)) {

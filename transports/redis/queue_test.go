@@ -372,23 +372,15 @@ func TestStaleClaimTouchesNothing(t *testing.T) {
 	require.Equal(t, []string{"q"}, names)
 }
 
-func TestEndedLeaseIsLostEvenWhenNobodyTookTheTask(t *testing.T) {
+func TestRetryWithoutDelayIsClaimedAtOnce(t *testing.T) {
 	node := open(t)
-	lease(t, node, 100*time.Millisecond)
 	enqueue(t, node, newTask())
-	l := claimOne(t, node)
-
-	var err error
-	eventually(t, "the lease is lost", func() bool {
-		time.Sleep(150 * time.Millisecond) // longer than what each try extends it by
-		errs, e := node.Queue().Extend(t.Context(), []queue.Ref{l.Ref()})
-		require.NoError(t, e)
-		err = errs[0]
-		return err != nil
-	})
-
-	requireCode(t, fault.LeaseLost, err)
-	requireCode(t, fault.LeaseLost, settleOne(t, node, l, queue.Done))
+	for attempt := range 20 {
+		tasks := claim(t, node, 1)
+		require.Len(t, tasks, 1)
+		require.Equal(t, attempt, tasks[0].Attempts)
+		require.NoError(t, settleOne(t, node, tasks[0], queue.Retry))
+	}
 }
 
 func TestExtendedLeaseHolds(t *testing.T) {

@@ -74,7 +74,7 @@ local function lease(queue, tasks, expires)
 end
 
 -- Takes up to max tasks from the lines of a queue. It gives up on a line that has only stale entries for a long way.
-local function take(queue, number, levels, lease_ms, stale)
+local function take(queue, number, levels, lease_ms, generation, stale)
   local expires = string.format('%d', later + lease_ms)
   local first = #reply + 1
   local found = 0
@@ -84,7 +84,7 @@ local function take(queue, number, levels, lease_ms, stale)
       if taken == max then return end
       local entries = call('LPOP', line, max - taken)
       if not entries then break end
-      local tasks = stale and live_tasks(queue, entries) or entries
+      local tasks = generation and live_tasks(queue, entries, stale) or entries
       if #tasks > 0 then
         if found == 0 then
           reply[first], reply[first + 1] = number, lease_ms
@@ -112,9 +112,9 @@ for i = 7, #ARGV do
   local queue = ARGV[i]
   expire(queue, tonumber(ARGV[6]))
   local moved = recover(queue) + promote(queue)
-  local meta = call('HMGET', key('q', queue), 'paused', 'lease', 'levels', 'stale')
+  local meta = call('HMGET', key('q', queue), 'paused', 'lease', 'levels', 'generation', 'stale')
   if not meta[1] then
-    take(queue, i - 6, meta[3], tonumber(meta[2] or 30000), tonumber(meta[4] or 0) > 0)
+    take(queue, i - 6, meta[3], tonumber(meta[2] or 30000), meta[4], tonumber(meta[5] or 0) > 0)
     if taken == max then
       if moved > max then wake(queue, moved - max) end
       break

@@ -19,7 +19,7 @@ local function extend(queue, from, to)
   end
   local standing = {}
   for i = 1, #scores do
-    if not scores[i] or tonumber(scores[i]) <= now then
+    if not scores[i] then
       lost[#lost + 1] = position + i
     else
       standing[#standing + 1] = expires

@@ -39,12 +39,12 @@ local function is_stale(queue, entry, task)
   return (tonumber(entry:sub(#task + 1)) or 0) < tonumber(stale:match('^%d+'))
 end
 
--- The live tasks of entries taken from the front of a line. The stale ones are forgotten.
-local function live_tasks(queue, entries)
+-- The live tasks of entries taken from the front of a line. The stale ones, if the queue has any, are forgotten.
+local function live_tasks(queue, entries, stale)
   local live = {}
   for _, entry in ipairs(entries) do
     local task = task_of(entry)
-    if is_stale(queue, entry, task) then
+    if stale and is_stale(queue, entry, task) then
       local generation, left = call('HGET', key('z', queue), task):match('^(%d+) (%d+)$')
       if left == '1' then
         call('HDEL', key('z', queue), task)

@@ -2,8 +2,7 @@
 --
 -- KEYS  1 the partition's prefix
 -- ARGV  1 queue
--- Cost: 3 calls, and 2 for each worker woken, at most 100.
+-- Cost: 2 calls, and 2 for each worker woken, at most 100.
 call('HDEL', key('q', ARGV[1]), 'paused')
-call('SADD', prefix .. 'queues', ARGV[1])
 wake(ARGV[1], 100)
 return 1

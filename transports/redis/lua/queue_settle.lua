@@ -5,15 +5,15 @@
 --       then groups: queue, leases n, of these with attributes m, n times task and token (those with attributes last),
 --       m times: outcome (done, retry, snooze, dead, release), delay in ms, error, result.
 --       A lease without attributes is done, and its task needs nothing but to be deleted.
--- Returns { 1, positions from 1 of the stale ones as "3 17" }, or { 0, last number } when the number is too old.
+-- Returns { 1, positions from 1 of the stale ones as "3 17" }, or when the batch is not the next { 0, last number }.
 -- Cost: 5 calls a group, and 2 to 6 for each lease with attributes.
 local sender, number = key('b', ARGV[1]), tonumber(ARGV[2])
 local id_memory = tonumber(ARGV[4])
 
 if number > 0 then
-  local last, answer = (call('GET', sender) or '0 '):match('^(%d+) (.*)$')
-  if tonumber(last) == number then return { 1, answer } end
-  if tonumber(last) > number then return { 0, tonumber(last) } end
+  local last, size, answer = (call('GET', sender) or '0 0 '):match('^(%d+) (%d+) (.*)$')
+  if tonumber(last) == number and tonumber(size) == #ARGV then return { 1, answer } end
+  if tonumber(last) >= number then return { 0, tonumber(last) } end
 end
 
 local stale = {}
@@ -22,12 +22,13 @@ local counts, fresh
 
 local function add(what) counts[what] = (counts[what] or 0) + 1 end
 
--- Ends the leases ARGV[from] to ARGV[to], and tells for each whether it stood.
+-- Ends the leases ARGV[from] to ARGV[to], and tells for each whether it stood. One whose time is over stands until a
+-- claim takes it back: nobody else has the task, and to refuse it would only run the task again.
 local function end_leases(queue, from, to)
   local expires = call('ZMSCORE', key('a', queue), unpack(ARGV, from, to))
   local stood, standing = {}, {}
   for i = 1, #expires do
-    stood[i] = expires[i] and tonumber(expires[i]) > now
+    stood[i] = expires[i]
     if stood[i] then standing[#standing + 1] = ARGV[from + i - 1] end
   end
   if #standing > 0 and call('ZREM', key('a', queue), unpack(standing)) < #standing then
@@ -57,7 +58,11 @@ local function complete(queue, task, result)
 end
 
 local function schedule(queue, task, delay)
-  call('ZADD', key('s', queue), string.format('%d', later + delay), task)
+  if delay == 0 then
+    line_up(queue, task, level_of(record_of(queue, task)), false)
+  else
+    call('ZADD', key('s', queue), string.format('%d', later + delay), task)
+  end
   if delay < 1000 then fresh = fresh + 1 end
 end
 
@@ -126,5 +131,5 @@ while at < #ARGV do
   at = at + 3 + n + 4 * attributed
 end
 local answer = table.concat(stale, ' ')
-if number > 0 then call('SET', sender, ARGV[2] .. ' ' .. answer, 'PX', ARGV[3]) end
+if number > 0 then call('SET', sender, ARGV[2] .. ' ' .. #ARGV .. ' ' .. answer, 'PX', ARGV[3]) end
 return { 1, answer }
