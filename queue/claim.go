@@ -39,7 +39,7 @@ func (w *Worker) claim(waits, claims context.Context) {
 		tasks, err := w.tryClaim(ctx, most, patience)
 		w.noteClaim(ctx, err)
 		w.receive(claims, tasks, sent)
-		w.pace.got(most, len(tasks), time.Since(sent), wait)
+		w.pace.got(most, len(tasks), wait, sent, time.Now())
 		if err == nil {
 			away.Reset()
 			continue

@@ -18,17 +18,16 @@ type pace struct {
 	prefetch int
 	largest  int // claim that the transport takes
 
-	mu      sync.Mutex
-	changed sync.Cond
-	closed  bool
-	out     int
-	asked   int
-	claims  int  // under way
-	hungry  bool // the last claim came back full
-	ahead   int  // tasks the slots will finish during a claim
-	// Since ahead was last reckoned:
-	finished int
-	busy     time.Duration
+	mu       sync.Mutex
+	changed  sync.Cond
+	closed   bool
+	out      int
+	asked    int
+	claims   int           // under way
+	hungry   bool          // the last claim came back full
+	ahead    int           // tasks the slots will finish during a claim
+	each     time.Duration // how long a task takes: a moving average
+	lastDone time.Time
 }
 
 func newPace(slots, prefetch, largest int) *pace {
@@ -60,35 +59,35 @@ func (p *pace) next() (most int, wait bool) {
 		return min(free, p.largest), true
 	case !p.hungry:
 		return 0, false
-	case p.claims == 0 && free > 0, room >= (p.slots+1)/2: // a slot is idle, or a claim is worth its round trip
+	case p.claims == 0 && free > 0, room >= min(p.slots, p.largest): // a slot is idle, or a claim is worth its round trip
 		return min(room, p.largest), false
 	}
 	return 0, false
 }
 
-// got ends a claim that asked for most tasks and got n of them after a time.
-func (p *pace) got(most, n int, took time.Duration, waited bool) {
+// got ends a claim that asked for most tasks and got n of them.
+func (p *pace) got(most, n int, waited bool, sent, now time.Time) {
 	p.mu.Lock()
 	p.asked -= most
 	p.claims--
 	p.out += n
 	p.hungry = n >= most
 	p.ahead = 0
-	if p.hungry && !waited && p.finished > 0 {
-		each := max(p.busy/time.Duration(p.finished), time.Microsecond)
-		p.ahead = min(int(time.Duration(p.slots)*took/each), p.prefetch)
+	if p.hungry && !waited {
+		// That nothing has been done for a while says more than what was done before it.
+		each := max(p.each, now.Sub(p.lastDone), time.Microsecond)
+		p.ahead = min(int(time.Duration(p.slots)*now.Sub(sent)/each), p.prefetch)
 	}
-	p.finished, p.busy = 0, 0
 	p.mu.Unlock()
 	p.changed.Broadcast()
 }
 
-// done ends a task that kept a slot for a time.
-func (p *pace) done(busy time.Duration) {
+// done ends a task that kept a slot.
+func (p *pace) done(began, now time.Time) {
 	p.mu.Lock()
 	p.out--
-	p.finished++
-	p.busy += busy
+	p.each += (now.Sub(began) - p.each) / 16
+	p.lastDone = now
 	p.wake()
 }
 

@@ -42,7 +42,7 @@ func (w *Worker) run(d *Delivery) {
 		w.conclude(d, end, ours)
 		d.cancel(nil)
 		w.counters.running.Add(-1)
-		w.pace.done(time.Since(began))
+		w.pace.done(began, time.Now())
 	}()
 	h := w.kinds.find(d.Kind)
 	switch {
