@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,7 +132,16 @@ func (e *entries) guarded(ctx context.Context, s *script, space keyspace, key st
 
 func formatFence(fence uint64) string { return strconv.FormatUint(fence, 10) }
 
-// ttlMillis rounds a lifetime up to what the store counts in.
+// ttlMillis rounds a lifetime up to what the store counts in. The longest one must not wrap around.
 func ttlMillis(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
+	millis := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		millis++
+	}
+	return millis
+}
+
+// fromMillis is the lifetime that the store has counted.
+func fromMillis(millis int64) time.Duration {
+	return time.Duration(min(millis, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }

@@ -78,7 +78,7 @@ func readGot(cmd redis.Cmder) (record []byte, expires time.Time, err error) {
 		return nil, expires, unexpected(reply)
 	}
 	if left >= 0 {
-		expires = time.Now().Add(time.Duration(left) * time.Millisecond)
+		expires = time.Now().Add(fromMillis(left))
 	}
 	return []byte(text), expires, nil
 }

@@ -2,9 +2,9 @@ package redis
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
-	"strconv"
-	"strings"
+	"math"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,8 +19,8 @@ import (
 
 var (
 	acquireScript = newScript("lock_acquire", "lock", "lock_acquire")
-	renewScript   = newScript("lock_renew", "lock", "lease", "lock_renew")
-	releaseScript = newScript("lock_release", "lock", "lease", "lock_release")
+	renewScript   = newScript("lock_renew", "lock", "lock_renew")
+	releaseScript = newScript("lock_release", "lock", "lock_release")
 )
 
 // fenceMemory is how long a lock's record stays after its last lease.
@@ -55,7 +55,7 @@ func acquisition(mark string) operation[cache.Claim, cache.Lease] {
 		command: func(ctx context.Context, e *entries, c *cache.Claim, l *cache.Lease) redis.Cmder {
 			l.Lock, l.Holder, l.TTL = c.Lock, c.Holder, c.TTL
 			return redis.NewCmd(ctx, "evalsha", acquireScript.digest, 1, e.lock.key(c.Lock),
-				c.Holder, ttlMillis(c.TTL), ttlMillis(fenceMemory), mark)
+				c.Holder, leaseMicros(c.TTL), recordMillis(c.TTL), mark)
 		},
 		answer: func(_ *entries, _ *cache.Claim, cmd redis.Cmder, l *cache.Lease) error {
 			reply, err := cmd.(*redis.Cmd).Slice()
@@ -67,7 +67,7 @@ func acquisition(mark string) operation[cache.Claim, cache.Lease] {
 	}
 }
 
-// readLease reads {fence, end} of a lease given, or {0, end, holder, ms left} of another's.
+// readLease reads {fence, end} of a lease given, or {0, end, holder, µs left} of another's.
 func readLease(reply []any, l *cache.Lease) error {
 	if len(reply) < 2 {
 		return unexpected(reply)
@@ -77,7 +77,7 @@ func readLease(reply []any, l *cache.Lease) error {
 	if !isFence || !isEnd {
 		return unexpected(reply)
 	}
-	l.Fence, l.Expires = uint64(fence), time.UnixMilli(end)
+	l.Fence, l.Expires = uint64(fence), time.UnixMicro(end)
 	if fence > 0 {
 		return nil
 	}
@@ -86,7 +86,7 @@ func readLease(reply []any, l *cache.Lease) error {
 	}
 	l.Holder, _ = reply[2].(string)
 	left, _ := reply[3].(int64)
-	l.TTL = time.Duration(left) * time.Millisecond
+	l.TTL = fromMillis(left)
 	return fault.New(fault.Locked, "%.100q has it for another %v unless it renews", l.Holder, l.TTL)
 }
 
@@ -103,7 +103,7 @@ var renewOperation = operation[cache.Lease, cache.Lease]{
 	command: func(ctx context.Context, e *entries, l, renewed *cache.Lease) redis.Cmder {
 		*renewed = cache.Lease{Lock: l.Lock, Holder: l.Holder, TTL: l.TTL}
 		return redis.NewCmd(ctx, "evalsha", renewScript.digest, 1, e.lock.key(l.Lock),
-			l.Holder, formatFence(l.Fence), ttlMillis(l.TTL), ttlMillis(fenceMemory))
+			l.Holder, formatFence(l.Fence), leaseMicros(l.TTL), recordMillis(l.TTL))
 	},
 	answer: func(_ *entries, _ *cache.Lease, cmd redis.Cmder, renewed *cache.Lease) error {
 		reply, err := cmd.(*redis.Cmd).Slice()
@@ -173,19 +173,26 @@ func (h holders) Held(ctx context.Context, page cache.Page) (cache.Leases, error
 	return held, nil
 }
 
-// readLockRecord reads a lock's record as lua/lock.lua writes it, and tells whether its lease is live at now.
+// The record of a lock, as lua/lock.lua describes it.
+const (
+	lockVersion = 1
+	lockHeader  = 18
+)
+
+// readLockRecord reads a lock's record, and tells whether its lease is live at now.
 func readLockRecord(record string, now time.Time, l *cache.Lease) (live bool, err error) {
-	fields := strings.SplitN(record, " ", 4)
-	if len(fields) == 4 {
-		var end int64
-		l.Fence, err = strconv.ParseUint(fields[0], 10, 64)
-		if err == nil {
-			end, err = strconv.ParseInt(fields[1], 10, 64)
-		}
-		l.Expires, l.Holder = time.UnixMilli(end), fields[3]
-	}
-	if len(fields) != 4 || err != nil {
+	if len(record) < lockHeader || record[0] != lockVersion {
 		return false, fault.New(fault.Corrupt, "its record cannot be read; delete it")
 	}
-	return l.Expires.UnixMilli() >= now.UnixMilli(), nil
+	number := func(at int) float64 { return math.Float64frombits(binary.BigEndian.Uint64([]byte(record[at : at+8]))) }
+	l.Fence, l.Expires, l.Holder = uint64(number(1)), time.UnixMicro(int64(number(9))), record[lockHeader:]
+	return l.Expires.After(now), nil
 }
+
+// leaseMicros is the length of a lease as the scripts count it, rounded up.
+func leaseMicros(ttl time.Duration) int64 {
+	return int64((ttl + time.Microsecond - 1) / time.Microsecond)
+}
+
+// recordMillis is how long a lock's record is to be kept: as long as the lease, and then as the fence.
+func recordMillis(ttl time.Duration) int64 { return ttlMillis(ttl) + ttlMillis(fenceMemory) }

@@ -2,8 +2,9 @@ package redis_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
-	"strings"
+	"math"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,17 +51,20 @@ func held(t testing.TB, node *redis.Transport, prefix string) []cache.Lease {
 	}
 }
 
-// lockRecord is what the server holds of a lock: "FENCE EXPIRES WAITED HOLDER".
-func lockRecord(t testing.TB, server *client.Client, ns, lock string) []string {
+// isAwaited looks at the byte of a lock's record that says so.
+func isAwaited(t testing.TB, server *client.Client, ns, lock string) bool {
 	t.Helper()
 	record, err := server.Get(t.Context(), "bp:"+ns+":k:{"+lock+"}").Result()
 	require.NoError(t, err)
-	return strings.SplitN(record, " ", 4)
+	return record[17] == 1
 }
 
-func isAwaited(t testing.TB, server *client.Client, ns, lock string) bool {
-	t.Helper()
-	return lockRecord(t, server, ns, lock)[2] == "1"
+// lockRecord is a released lock that remembers a fence.
+func lockRecord(fence uint64) []byte {
+	record := make([]byte, 18)
+	record[0] = 1
+	binary.BigEndian.PutUint64(record[1:], math.Float64bits(float64(fence)))
+	return record
 }
 
 func TestOneHolderAtATimeAndFencesGrow(t *testing.T) {
@@ -92,7 +96,7 @@ func TestFenceGrowsAlthoughTheClockWasSetBack(t *testing.T) {
 	ns := testserver.Namespace(t)
 	node := openURL(t, testserver.Shared(t).URL(), ns)
 	const future = 4_000_000_000_000_000 // in microseconds: far ahead of the clock
-	require.NoError(t, server.Set(t.Context(), "bp:"+ns+":k:{k}", fmt.Sprint(future, " 0 0 "), 0).Err())
+	require.NoError(t, server.Set(t.Context(), "bp:"+ns+":k:{k}", lockRecord(future), 0).Err())
 
 	lease := acquire(t, node, cache.Claim{Lock: "k", Holder: "nul\x00 and\nline", TTL: time.Minute})
 

@@ -66,13 +66,13 @@ func (e *entries) wait(ctx context.Context, claims []cache.Claim) ([]cache.Lease
 	}
 }
 
-// firstEnd is when the first of others' leases may have ended. A lease lasts through its last millisecond.
+// firstEnd is when the first of others' leases may have ended.
 func firstEnd(leases []cache.Lease) time.Duration {
 	first := leases[0].TTL
 	for _, l := range leases {
 		first = min(first, l.TTL)
 	}
-	return max(first, 0) + 2*time.Millisecond
+	return max(first, 0) + time.Millisecond
 }
 
 // listen has ring called whenever one of the locks is released. Where that cannot be had in time, asking again at

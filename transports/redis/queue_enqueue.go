@@ -189,11 +189,7 @@ func (e *enqueuer) close() {
 
 // sendTasks stores the tasks of some calls in one script and fills in their receipts.
 func (d *queueDriver) sendTasks(ctx context.Context, batches []*enqueueBatch) error {
-	entries := batches[0].entries
-	for _, b := range batches[1:] {
-		entries = append(slices.Clip(entries), b.entries...)
-	}
-	entries, args := enqueueArgs(entries)
+	entries, args := enqueueArgs(joined(batches))
 	refused, err := d.run(ctx, enqueueScript, "queue: enqueue", entries[0].queue, args)
 	if err != nil {
 		return err
@@ -211,6 +207,21 @@ func (d *queueDriver) sendTasks(ctx context.Context, batches []*enqueueBatch) er
 		}
 	}
 	return nil
+}
+
+func joined(batches []*enqueueBatch) []enqueueEntry {
+	if len(batches) == 1 {
+		return batches[0].entries
+	}
+	n := 0
+	for _, b := range batches {
+		n += len(b.entries)
+	}
+	all := make([]enqueueEntry, 0, n)
+	for _, b := range batches {
+		all = append(all, b.entries...)
+	}
+	return all
 }
 
 // enqueueArgs makes the script's arguments, and gives the entries in the order in which these have them: by queue, and

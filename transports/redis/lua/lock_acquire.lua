@@ -2,34 +2,34 @@
 --
 -- KEYS[1]  lock
 -- ARGV[1]  holder
--- ARGV[2]  length of the lease, ms
--- ARGV[3]  how long to remember the fence after the lease, ms
+-- ARGV[2]  length of the lease, µs
+-- ARGV[3]  how long to keep the record, ms: the lease, and then as long as the fence is to be remembered
 -- ARGV[4]  '1': whoever releases the lock shall wake those who wait
 --
--- Returns {fence, end of the lease} when taken, {0, end of the lease, holder, ms left} when somebody has it.
--- The fence is the time in microseconds, or one more than the last, whichever is greater: so it grows although the clock
--- may be set back while the record is remembered, and although the record may be forgotten later.
+-- Returns {fence, end of the lease} when taken, {0, end of the lease, holder, µs left} when somebody has it, or the error
+-- CORRUPT. The fence is the time in microseconds, or one more than the last, whichever is greater: so it grows although
+-- the clock may be set back while the record is remembered, and although the record may be forgotten later.
 -- Cost: one read, one write.
-
-local us = micros()
-local now = millis(us)
-local lock = {fence = us, expires = now + tonumber(ARGV[2]), waited = false, holder = ARGV[1]}
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local fence = now
 local record = redis.call('GET', KEYS[1])
 if record then
-  local last, damaged = lock_of(record)
-  if damaged then
-    return damaged
+  if #record < HEADER or string.byte(record) ~= VERSION then
+    return redis.error_reply('CORRUPT the record of the lock cannot be read')
   end
-  if live(last, now) then
-    if ARGV[4] == '1' and not last.waited then
-      last.waited = true
-      redis.call('SET', KEYS[1], record_of(last), 'KEEPTTL')
+  local _, last, ends, waited = struct.unpack(RECORD, record)
+  if ends > now then
+    local holder = string.sub(record, HEADER + 1)
+    if ARGV[4] == '1' and waited == 0 then
+      redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, last, ends, 1) .. holder, 'KEEPTTL')
     end
-    return {0, last.expires, last.holder, last.expires - now}
+    return {0, ends, holder, ends - now}
   end
-  if last.fence >= us then
-    lock.fence = last.fence + 1
+  if last >= now then
+    fence = last + 1
   end
 end
-redis.call('SET', KEYS[1], record_of(lock), 'PX', ARGV[2] + ARGV[3])
-return {lock.fence, lock.expires}
+local ends = now + ARGV[2]
+redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, ends, 0) .. ARGV[1], 'PX', ARGV[3])
+return {fence, ends}

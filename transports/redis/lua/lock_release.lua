@@ -5,16 +5,22 @@
 -- ARGV[2]  fence of the lease
 -- ARGV[3]  channel on which who waits listens
 --
--- Returns 1, or the error LOST.
+-- Returns 1, or the error LOST or CORRUPT.
 -- Cost: one read, one write; one publish if somebody waits. The record stays as long as it would have without a release,
 -- which is longer than the fence must be remembered.
-
-local lock, lost = lease(KEYS[1], ARGV[1], ARGV[2])
-if lost then
-  return lost
+local record = redis.call('GET', KEYS[1])
+if record then
+  if #record < HEADER or string.byte(record) ~= VERSION then
+    return redis.error_reply('CORRUPT the record of the lock cannot be read')
+  end
+  local _, fence, ends, waited = struct.unpack(RECORD, record)
+  local time = redis.call('TIME')
+  if ends > time[1] * 1000000 + time[2] and fence == tonumber(ARGV[2]) and string.sub(record, HEADER + 1) == ARGV[1] then
+    redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, 0, 0), 'KEEPTTL')
+    if waited == 1 then
+      redis.call('PUBLISH', ARGV[3], '')
+    end
+    return 1
+  end
 end
-redis.call('SET', KEYS[1], record_of({fence = lock.fence, expires = 0, waited = false, holder = ''}), 'KEEPTTL')
-if lock.waited then
-  redis.call('PUBLISH', ARGV[3], '')
-end
-return 1
+return redis.error_reply('LOST the lease has ended')

@@ -3,16 +3,23 @@
 -- KEYS[1]  lock
 -- ARGV[1]  holder
 -- ARGV[2]  fence of the lease
--- ARGV[3]  length of the lease from now, ms
--- ARGV[4]  how long to remember the fence after the lease, ms
+-- ARGV[3]  length of the lease from now, µs
+-- ARGV[4]  how long to keep the record, ms
 --
--- Returns {fence, end of the lease}, or the error LOST.
+-- Returns {fence, end of the lease}, or the error LOST or CORRUPT.
 -- Cost: one read, one write.
-
-local lock, lost = lease(KEYS[1], ARGV[1], ARGV[2])
-if lost then
-  return lost
+local record = redis.call('GET', KEYS[1])
+if record then
+  if #record < HEADER or string.byte(record) ~= VERSION then
+    return redis.error_reply('CORRUPT the record of the lock cannot be read')
+  end
+  local _, fence, ends, waited = struct.unpack(RECORD, record)
+  local time = redis.call('TIME')
+  local now = time[1] * 1000000 + time[2]
+  if ends > now and fence == tonumber(ARGV[2]) and string.sub(record, HEADER + 1) == ARGV[1] then
+    ends = now + ARGV[3]
+    redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, ends, waited) .. ARGV[1], 'PX', ARGV[4])
+    return {fence, ends}
+  end
 end
-lock.expires = millis() + tonumber(ARGV[3])
-redis.call('SET', KEYS[1], record_of(lock), 'PX', ARGV[3] + ARGV[4])
-return {lock.fence, lock.expires}
+return redis.error_reply('LOST the lease has ended')
