@@ -1,8 +1,11 @@
 package memory_test
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/gobackplane/backplane/cache"
 	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/transports/memory"
 )
 
 func set(t require.TestingT, b *cache.Backend, w cache.Write) cache.Written {
@@ -162,4 +166,89 @@ func TestAWaitingClaimGetsTheLockWhenItIsReleasedOrEnds(t *testing.T) {
 		require.NoError(t, third.Err, "the lease before had ended")
 		require.Equal(t, 59*time.Second, third.TTL)
 	})
+}
+
+func TestManyWaitersAllGetTheLockOneAfterTheOtherAlsoWhenSomeGiveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pair := cluster(t, 2)
+		const waiters = 100
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		holders, most, got, fences := 0, 0, 0, map[uint64]bool{}
+		count := func(by int, fence uint64) {
+			mu.Lock()
+			defer mu.Unlock()
+			holders += by
+			most = max(most, holders)
+			got += max(0, by)
+			fences[fence] = true
+		}
+		for i := range waiters {
+			all.Go(func() {
+				c := pair[i%2].Cache()
+				ctx, cancel := context.WithTimeout(background, time.Hour)
+				if i%3 == 0 {
+					ctx, cancel = context.WithTimeout(background, time.Duration(i)*time.Second)
+				}
+				defer cancel()
+				leases, err := c.Acquire(ctx, []cache.Claim{{Lock: "l", Holder: fmt.Sprint(i), TTL: time.Minute, Wait: time.Hour}})
+				if err != nil {
+					return
+				}
+				count(1, leases[0].Fence)
+				time.Sleep(10 * time.Second)
+				count(-1, leases[0].Fence)
+				if i%5 != 0 { // the others crash
+					_, _ = c.Release(background, leases)
+				}
+			})
+		}
+		// A lease whose holder does not release it ends a minute after it was given, which is also the longest turn.
+		all.Wait()
+
+		require.Equal(t, 1, most)
+		require.GreaterOrEqual(t, got, waiters*2/3)
+		require.Len(t, fences, got)
+	})
+}
+
+func TestACallThatTakesOneLockDoesNotWaitForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cluster(t, 1)[0].Cache()
+		require.NoError(t, acquire(t, c, cache.Claim{Lock: "a", Holder: "x", TTL: time.Hour}).Err)
+		began := time.Now()
+
+		leases, err := c.Acquire(background, []cache.Claim{
+			{Lock: "a", Holder: "y", TTL: time.Hour, Wait: time.Hour}, {Lock: "b", Holder: "y", TTL: time.Hour, Wait: time.Hour},
+			{Lock: "", Holder: "y", TTL: time.Hour},
+		})
+
+		require.NoError(t, err)
+		require.Equal(t, fault.Locked, fault.CodeOf(leases[0].Err))
+		require.NoError(t, leases[1].Err)
+		require.Equal(t, fault.Invalid, fault.CodeOf(leases[2].Err))
+		require.Zero(t, time.Since(began))
+	})
+}
+
+func TestFencesAreRememberedForADayAndGrowEvenWhenTheClockIsSetBack(t *testing.T) {
+	clock := newHandClock()
+	store := memory.Store{Clock: clock}
+	c := nodes(t, &store, 1)[0].Cache()
+	first := acquire(t, c, cache.Claim{Lock: "l", Holder: "a", TTL: time.Second})
+	clock.pass(-time.Hour)
+	released, err := c.Release(background, []cache.Lease{first})
+	require.NoError(t, one(t, released, err))
+	second := acquire(t, c, cache.Claim{Lock: "l", Holder: "a", TTL: time.Second})
+	require.Equal(t, first.Fence+1, second.Fence)
+
+	clock.pass(time.Second + c.Capabilities.FenceMemory - 1)
+	stale := set(t, c, cache.Write{Key: "l", Guard: cache.Guard{Fence: first.Fence}})
+	current := set(t, c, cache.Write{Key: "l", Guard: cache.Guard{Fence: second.Fence}})
+	clock.pass(1)
+	third := acquire(t, c, cache.Claim{Lock: "l", Holder: "a", TTL: time.Second})
+
+	require.Equal(t, fault.Conflict, fault.CodeOf(stale.Err))
+	require.NoError(t, current.Err)
+	require.Greater(t, third.Fence, second.Fence, "what is forgotten does not repeat")
 }

@@ -76,6 +76,20 @@ func TestWhatHasEndedIsSweptAwayByWrites(t *testing.T) {
 	require.Equal(t, len(c.items), c.ends.size)
 }
 
+func TestWhatHasEndedIsNotFoundBeforeItIsSweptEither(t *testing.T) {
+	c := newCatalog[int]()
+	for i := range 100 {
+		c.put(fmt.Sprint(i), i, 10)
+	}
+
+	require.Equal(t, 7, c.get("7", 9).value)
+	require.Nil(t, c.get("7", 10))
+	require.Len(t, c.items, 99)
+	require.Equal(t, 99, c.names.size)
+	next := c.page("", "", 1000, 10, func(*item[int]) { require.Fail(t, "it has ended") })
+	require.Empty(t, next)
+}
+
 func TestInstantsNeverOverflow(t *testing.T) {
 	far := time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
@@ -88,7 +102,7 @@ func TestInstantsNeverOverflow(t *testing.T) {
 	require.Equal(t, time.Duration(3), instant(-1).until(2))
 }
 
-func TestStoredRevisionsAreNotGuessable(t *testing.T) {
+func TestDrawnNamesDoNotRepeat(t *testing.T) {
 	var l lottery
 	seen := map[string]bool{}
 	for range 1000 {

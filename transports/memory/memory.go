@@ -12,6 +12,9 @@
 // "memory:" is the default store of the process and "memory:NAME" another one. What they hold lives until the last node
 // with that name and namespace has closed; nothing is written to disk. A [Store] is a store of one's own, without a name.
 //
+// Nothing is ever evicted. A subscription holds up to 8,192 messages and 64 MiB for a receiver that is slow, a watch
+// 4,096 changes; what does not fit is refused and told of (a Gap, a Resync), and no publisher or writer ever waits.
+//
 // Time is the machine's, or that of Settings.Clock of the node which opened the store first; inside a testing/synctest
 // bubble it is the bubble's. As with any store whose clock is a wall clock, setting it ends lifetimes early or late.
 package memory

@@ -87,12 +87,19 @@ func TestACompletedTaskIsKeptForItsRetentionAndAnErrorIsCut(t *testing.T) {
 		require.NoError(t, s.settle(t, queue.Settlement{Ref: held[1].Ref(), Outcome: queue.Done, Result: []byte("r")}))
 		require.NoError(t, s.settle(t, queue.Settlement{Ref: held[2].Ref(), Outcome: queue.Dead, Error: strings.Repeat("e", 5000)}))
 
+		for i := range 50 { // more than one call sweeps away
+			id := fmt.Sprint(i)
+			enqueue(t, b, job(id, func(t *queue.Task) { t.Retention = time.Second }))
+			require.NoError(t, s.settle(t, queue.Settlement{Ref: claim(t, b, 1, 0)[0].Ref(), Outcome: queue.Done}))
+		}
 		require.Equal(t, "r", string(find(t, b, "kept").Result))
 		require.Len(t, find(t, b, "dead").LastError, limits.MaxError)
 		require.True(t, enqueue(t, b, job("kept")).Duplicate)
 		_, err := b.Admin.Find(background, "q", "not kept")
 		require.Equal(t, fault.NotFound, fault.CodeOf(err))
 		time.Sleep(time.Second)
+		_, err = b.Admin.Find(background, "q", "49")
+		require.Equal(t, fault.NotFound, fault.CodeOf(err))
 		list, err := b.Admin.List(background, queue.List{Queue: "q", State: queue.Completed})
 		require.NoError(t, err)
 		require.Empty(t, list.Tasks)

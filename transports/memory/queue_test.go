@@ -179,6 +179,8 @@ func TestARepeatedBatchOfSettlementsGetsTheSameAnswer(t *testing.T) {
 	require.NoError(t, err)
 	second, err := b.Settle(background, batch)
 	require.NoError(t, err)
+	batch.Items = batch.Items[:1]
+	_, other := b.Settle(background, batch)
 	batch.Number = 6
 	_, err = b.Settle(background, batch)
 
@@ -186,6 +188,7 @@ func TestARepeatedBatchOfSettlementsGetsTheSameAnswer(t *testing.T) {
 	require.Equal(t, fault.LeaseLost, fault.CodeOf(first[1]))
 	require.Equal(t, fault.Invalid, fault.CodeOf(first[2]))
 	require.Equal(t, first, second)
+	require.Equal(t, fault.Conflict, fault.CodeOf(other), "the number of another batch")
 	require.Equal(t, fault.Conflict, fault.CodeOf(err))
 	require.Equal(t, int64(1), stats(t, b).Totals.Completed)
 }
