@@ -191,7 +191,11 @@ func readLockRecord(record string, now time.Time, l *cache.Lease) (live bool, er
 
 // leaseMicros is the length of a lease as the scripts count it, rounded up.
 func leaseMicros(ttl time.Duration) int64 {
-	return int64((ttl + time.Microsecond - 1) / time.Microsecond)
+	micros := int64(ttl / time.Microsecond)
+	if ttl%time.Microsecond > 0 {
+		micros++
+	}
+	return micros
 }
 
 // recordMillis is how long a lock's record is to be kept: as long as the lease, and then as the fence.
