@@ -1,0 +1,46 @@
+package pubsub
+
+import "github.com/hashicorp/golang-lru/v2/simplelru"
+
+// ledger is what a stream knows of each sender on each subject: the last numbers heard. From them it tells what comes
+// twice, and what is missing. Bounded: of a pair that was forgotten the next message counts as the first.
+type ledger struct {
+	last  *simplelru.LRU[heard, numbers]
+	holes bool // every message of a sender on a subject comes here: not so for a member of a group
+}
+
+type heard struct{ sender, subject string }
+
+type numbers struct{ seq, subjectSeq uint64 }
+
+func newLedger(capacity int, holes bool) *ledger {
+	last, err := simplelru.NewLRU[heard, numbers](capacity, nil)
+	if err != nil {
+		panic("pubsub: " + err.Error()) // only for a capacity that New has excluded
+	}
+	return &ledger{last: last, holes: holes}
+}
+
+// enter notes a message. It is new, or a repeat of one that came already, or came too late to keep the order. missing
+// says how many of its sender are lost before it, or Unknown.
+func (l *ledger) enter(m *Message) (fresh bool, missing int) {
+	if m.Sender == "" || m.Seq == 0 {
+		return true, 0 // it was published past a PubSub, and has no numbers
+	}
+	key := heard{m.Sender, m.Subject}
+	before, known := l.last.Get(key)
+	if known && m.Seq <= before.seq {
+		return false, 0
+	}
+	l.last.Add(key, numbers{m.Seq, m.SubjectSeq})
+	switch {
+	case !known || !l.holes || m.SubjectSeq == before.subjectSeq+1:
+		return true, 0
+	case m.SubjectSeq > before.subjectSeq:
+		return true, int(min(m.SubjectSeq-before.subjectSeq-1, 1<<31-1))
+	case m.SubjectSeq == 1:
+		return true, 0 // the sender had forgotten the subject, and began again
+	default:
+		return true, Unknown // and the first after that was lost
+	}
+}
