@@ -119,7 +119,7 @@ func TestAnIDThatTheCallerChoseIsKnownAfterItsTaskIsGone(t *testing.T) {
 
 		time.Sleep(b.Capabilities.IDMemory - 1)
 		require.Equal(t, queue.Receipt{ID: "1", Duplicate: true}, enqueue(t, b, mine))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Equal(t, queue.Receipt{ID: "1"}, enqueue(t, b, mine))
 		require.Equal(t, fault.OK, act(t, remove(b), "1"))
 		require.True(t, enqueue(t, b, mine).Duplicate, "also when it was removed")
