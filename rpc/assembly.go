@@ -62,9 +62,9 @@ func (a *assemblies) begin(sender string, o opening) []due {
 	case a.known[key] != nil:
 		return nil
 	case o.total > uint64(a.largest):
-		return []due{refusal(key, fault.TooLarge, fmt.Sprintf("the payload has %d bytes, the receiver allows %d (rpc.Limits.Payload)", o.total, a.largest))}
+		return []due{refusal(key, o, fault.TooLarge, fmt.Sprintf("the payload has %d bytes, the receiver allows %d (rpc.Limits.Payload)", o.total, a.largest))}
 	case len(a.waiting) >= maxWaiting:
-		return []due{refusal(key, fault.Exhausted, fmt.Sprintf("%d large payloads wait for their turn at the receiver", maxWaiting))}
+		return []due{refusal(key, o, fault.Exhausted, fmt.Sprintf("%d large payloads wait for their turn at the receiver", maxWaiting))}
 	}
 	now := time.Now()
 	one := &assembly{key: key, opening: o, began: now, progress: now}
@@ -87,7 +87,7 @@ func (a *assemblies) add(sender string, p position, data []byte) (*assembly, []d
 	if p.offset != uint64(len(one.buffer)) || len(one.buffer)+len(data) > one.credit {
 		a.drop(one)
 		one.lost = true
-		return one, append(a.advance(), refusal(one.key, fault.Unavailable, "a piece of the payload was lost on the way"))
+		return one, append(a.advance(), refusal(one.key, one.opening, fault.Unavailable, "a piece of the payload was lost on the way"))
 	}
 	one.buffer = append(one.buffer, data...)
 	one.progress = time.Now()
@@ -146,7 +146,7 @@ func (a *assemblies) refresh() (stalled []*assembly, owed []due) {
 		if now.Sub(one.progress) > stalledAfter {
 			a.drop(one)
 			stalled = append(stalled, one)
-			owed = append(owed, refusal(one.key, fault.Unavailable, "a piece of the payload was lost on the way, or the sender stopped"))
+			owed = append(owed, refusal(one.key, one.opening, fault.Unavailable, "a piece of the payload was lost on the way, or the sender stopped"))
 		}
 	}
 	owed = append(owed, a.advance()...)
@@ -160,8 +160,10 @@ func (one *assembly) credited() due {
 	return due{to: one.key.sender, credit: &position{one.key.transfer, uint64(one.credit)}}
 }
 
-func refusal(key assemblyKey, code fault.Code, message string) due {
-	return due{to: key.sender, abort: &abortion{transfer: key.transfer, byReceiver: true, code: code, message: message}}
+func refusal(key assemblyKey, o opening, code fault.Code, message string) due {
+	return due{to: key.sender, abort: &abortion{
+		transfer: key.transfer, byReceiver: true, ofRequest: o.kind == kindRequest, call: o.call, code: code, message: message,
+	}}
 }
 
 // drop forgets one; mu is held, as in what follows.

@@ -118,7 +118,7 @@ func (p *Peer) takePiece(f envelope.Opened, from *node) bool {
 	case kindBegin:
 		o, ok := decodeOpening(f.Payload)
 		if ok {
-			p.owe(p.assemblies.begin(f.Incarnation, o))
+			p.takeBegin(f.Incarnation, o)
 		}
 		return ok
 	case kindCredit:
@@ -151,9 +151,25 @@ func (p *Peer) takePiece(f envelope.Opened, from *node) bool {
 	return true
 }
 
+func (p *Peer) takeBegin(from string, o opening) {
+	owed := p.assemblies.begin(from, o)
+	p.owe(owed)
+	if o.kind != kindResponse {
+		return
+	}
+	for _, d := range owed {
+		if c := p.calls.find(o.call); c != nil && d.abort != nil {
+			c.fill(from, nil, d.abort.fault()) // we refuse the answer, so it will not come
+		}
+	}
+}
+
 func (p *Peer) takeAbort(from string, a abortion) {
 	if a.byReceiver {
 		p.transfers.aborted(from, a)
+		if c := p.calls.find(a.call); c != nil && a.ofRequest {
+			c.fill(from, nil, a.fault()) // the transfer may be over already, as far as we could tell
+		}
 		return
 	}
 	one, owed := p.assemblies.abort(from, a.transfer)

@@ -175,14 +175,14 @@ const maxBudget = 365 * 24 * time.Hour
 
 const (
 	responseFault     = 1
-	responseRefused   = 2 // with responseFault: by the node, and certainly not run
+	responseRefused   = 2 // with responseFault: by the node itself; no handler has said it
 	responseRetryable = 4 // with responseFault
 )
 
 // response answers a request: with a payload, or with a fault.
 type response struct {
 	id      uint64
-	refused bool
+	refused bool         // fault is the node's own, and no handler's
 	fault   *fault.Error // code, op, subject, message and retryable travel
 	payload []byte
 }
@@ -333,12 +333,17 @@ func decodePosition(body []byte) (position, []byte, bool) {
 	return p, d.rest, d.ok()
 }
 
-const abortByReceiver = 1
+const (
+	abortByReceiver = 1
+	abortOfRequest  = 2
+)
 
 // abortion ends a transfer before its end.
 type abortion struct {
 	transfer   uint64
 	byReceiver bool // it is the receiver who gives up; otherwise the sender
+	ofRequest  bool // it was to make a request; otherwise a response
+	call       uint64
 	code       fault.Code
 	message    string
 }
@@ -346,16 +351,28 @@ type abortion struct {
 func (a *abortion) body() []byte {
 	var flags uint64
 	if a.byReceiver {
-		flags = abortByReceiver
+		flags |= abortByReceiver
+	}
+	if a.ofRequest {
+		flags |= abortOfRequest
 	}
 	b := binary.AppendUvarint(nil, flags)
 	b = binary.AppendUvarint(b, a.transfer)
+	b = binary.AppendUvarint(b, a.call)
 	b = binary.AppendUvarint(b, uint64(a.code))
 	return appendText(b, cut(a.message, 1000))
 }
 
 func decodeAbortion(body []byte) (abortion, bool) {
 	d := decoder{rest: body}
-	a := abortion{byReceiver: d.flags(abortByReceiver) != 0, transfer: d.uint(), code: knownCode(d.uint()), message: d.text()}
+	flags := d.flags(abortByReceiver | abortOfRequest)
+	a := abortion{
+		byReceiver: flags&abortByReceiver != 0,
+		ofRequest:  flags&abortOfRequest != 0,
+		transfer:   d.uint(),
+		call:       d.uint(),
+		code:       knownCode(d.uint()),
+		message:    d.text(),
+	}
 	return a, d.ok()
 }

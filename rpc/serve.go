@@ -134,11 +134,13 @@ func (p *Peer) receive(in inbound) {
 
 // serve runs a request and answers it.
 func (p *Peer) serve(ctx context.Context, m *method, in inbound) {
-	defer m.leave()
 	began := time.Now()
 	payload, err := p.run(ctx, m, in)
 	if most := p.options.Limits.Payload; err == nil && len(payload) > most {
 		err = fault.New(fault.TooLarge, "the answer has %d bytes, %d are allowed (rpc.Limits.Payload)", len(payload), most)
+	}
+	if err != nil {
+		payload = nil
 	}
 	m.note(err, time.Since(began))
 	switch {
@@ -150,10 +152,11 @@ func (p *Peer) serve(ctx context.Context, m *method, in inbound) {
 	}
 }
 
-// run calls the handler, and makes a fault of a panic.
+// run calls the handler, and makes a fault of a panic. The handler's place is free before the caller has the answer.
 func (p *Peer) run(ctx context.Context, m *method, in inbound) (payload []byte, err error) {
 	returned := false
 	defer func() {
+		m.leave()
 		if returned {
 			return
 		}
@@ -236,8 +239,11 @@ func (p *Peer) arrived(c *call, from string, r response) error {
 		}
 	}
 	at.Remote = true
+	if r.refused && (at.Code == fault.NodeGone || at.Code == fault.Unavailable) {
+		at.Remote, at.Retryable = false, true
+	}
 	if r.refused && at.Code == fault.NodeGone {
-		at.Remote, at.Retryable, at.Err = false, true, errNotRun
+		at.Err = errNotRun
 	}
 	return &at
 }

@@ -36,7 +36,8 @@ type transfer struct {
 
 	mu      sync.Mutex
 	credit  uint64
-	aborted error
+	ended   error // why it must not go on
+	refused bool  // because the receiver wants no more
 }
 
 func (ts *transfers) begin(to string, o *opening) *transfer {
@@ -64,7 +65,7 @@ func (ts *transfers) credited(from string, p position) {
 	t := ts.open[p.transfer]
 	ts.mu.Unlock()
 	if t != nil && t.to == from {
-		t.set(p.offset, nil)
+		t.set(p.offset, nil, false)
 	}
 }
 
@@ -74,8 +75,12 @@ func (ts *transfers) aborted(from string, a abortion) {
 	t := ts.open[a.transfer]
 	ts.mu.Unlock()
 	if t != nil && t.to == from {
-		t.set(0, &fault.Error{Code: a.code, Retryable: a.code == fault.Unavailable, Message: a.message})
+		t.set(0, a.fault(), true)
 	}
+}
+
+func (a *abortion) fault() error {
+	return &fault.Error{Code: a.code, Retryable: a.code == fault.Unavailable, Message: a.message}
 }
 
 // gone ends every transfer to a node.
@@ -84,7 +89,7 @@ func (ts *transfers) gone(to string, err error) {
 	defer ts.mu.Unlock()
 	for _, t := range ts.open {
 		if t.to == to {
-			t.set(0, err)
+			t.set(0, err, false)
 		}
 	}
 }
@@ -95,16 +100,16 @@ func (ts *transfers) cancelCall(to string, call uint64) {
 	defer ts.mu.Unlock()
 	for _, t := range ts.open {
 		if t.to == to && t.call == call && !t.isReply {
-			t.set(0, fault.New(fault.Canceled, "the caller waits no more"))
+			t.set(0, fault.New(fault.Canceled, "the caller waits no more"), false)
 		}
 	}
 }
 
-func (t *transfer) set(credit uint64, err error) {
+func (t *transfer) set(credit uint64, ended error, refused bool) {
 	t.mu.Lock()
 	t.credit = max(t.credit, credit)
-	if t.aborted == nil {
-		t.aborted = err
+	if t.ended == nil {
+		t.ended, t.refused = ended, refused
 	}
 	t.mu.Unlock()
 	select {
@@ -116,7 +121,13 @@ func (t *transfer) set(credit uint64, err error) {
 func (t *transfer) state() (uint64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.credit, t.aborted
+	return t.credit, t.ended
+}
+
+func (t *transfer) isRefused() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.refused
 }
 
 // transmit sends a frame's payload, head and body, in chunks, as fast as the receiver lets it.
@@ -137,7 +148,7 @@ func (p *Peer) transmit(ctx context.Context, to string, o opening, head, body []
 		err = p.writer.send(ctx, outgoing{to: inbox, kind: kindChunk, head: append(at.body(), first...), body: second})
 		sent += n
 	}
-	if _, aborted := t.state(); err != nil && aborted == nil {
+	if err != nil && !t.isRefused() {
 		a := abortion{transfer: o.transfer, code: fault.CodeOf(err), message: "the sender gave up"}
 		p.writer.post(outgoing{to: inbox, kind: kindAbort, head: a.body()})
 	}

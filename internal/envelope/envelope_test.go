@@ -213,18 +213,24 @@ func TestFramesMayComeUpToAWindowOutOfOrder(t *testing.T) {
 	require.ErrorIs(t, open(100), fault.Duplicate, "one beyond")
 }
 
-func TestWhatWasSentBeforeTheFirstContactIsRefused(t *testing.T) {
-	r := ring(t, envelope.NewKey())
-	s := sealer(t, r, envelope.Signed)
-	earlier := s.Lane(1).Seal(nil, 1, address, nil)
-	first := s.Lane(1).Seal(nil, 1, address, nil)
-	o := envelope.NewOpener(r, 0)
-	_, err := o.Open(first, address)
-	require.NoError(t, err)
+func TestWhatWasSentBeforeTheFirstContactMustHaveOurTimeToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := ring(t, envelope.NewKey())
+		s, o := sealer(t, r, envelope.Signed), envelope.NewOpener(r, 0)
+		old := s.Lane(1).Seal(nil, 1, address, nil)
+		time.Sleep(envelope.FirstContact + time.Second)
+		overtaken := s.Lane(1).Seal(nil, 1, address, nil)
+		first := s.Lane(1).Seal(nil, 1, address, nil)
+		_, err := o.Open(first, address)
+		require.NoError(t, err)
 
-	_, err = o.Open(earlier, address)
-
-	require.ErrorIs(t, err, fault.Duplicate)
+		_, err = o.Open(bytes.Clone(overtaken), address)
+		require.NoError(t, err)
+		_, err = o.Open(overtaken, address)
+		require.ErrorIs(t, err, fault.Duplicate)
+		_, err = o.Open(old, address)
+		require.ErrorIs(t, err, fault.Unauthenticated)
+	})
 }
 
 func TestAnUnknownSenderMustHaveOurTime(t *testing.T) {

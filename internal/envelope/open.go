@@ -125,6 +125,12 @@ func parse(frame []byte) (parsed, error) {
 	return f, nil
 }
 
+// isStale reports whether the frame's time is too far from ours for a first contact.
+func (f *parsed) isStale(now time.Time) bool {
+	age := now.Sub(time.UnixMilli(f.sealed))
+	return age > FirstContact || age < -FirstContact
+}
+
 // verify checks the signature, or decrypts the payload.
 func (o *Opener) verify(f *parsed) error {
 	if o.ring == nil {
@@ -182,6 +188,10 @@ func (o *Opener) admit(f *parsed) (Opened, error) {
 	s, l, err := o.senders.lane(f, now, o.ring != nil)
 	if err != nil {
 		return Opened{}, err
+	}
+	// What was sent before we listened to the lane is a first contact too, and no more to be believed.
+	if o.ring != nil && f.seq < l.first && f.isStale(now) {
+		return Opened{}, errStale
 	}
 	if s.retired || !l.accept(f.seq) {
 		return Opened{}, errRepeated

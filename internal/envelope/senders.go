@@ -76,10 +76,8 @@ func (s *senders) lane(f *parsed, now time.Time, checked bool) (*sender, *lane, 
 			return from, l, nil
 		}
 	}
-	if checked {
-		if age := now.Sub(time.UnixMilli(f.sealed)); age > FirstContact || age < -FirstContact {
-			return nil, nil, errStale
-		}
+	if checked && f.isStale(now) {
+		return nil, nil, errStale
 	}
 	if from == nil {
 		var err error

@@ -4,11 +4,11 @@ package envelope
 const WindowSize = 1024
 
 // window remembers which sequences of a lane were seen: every one up to WindowSize behind the newest. What is older
-// counts as seen, and so does everything before the first: a receiver that meets a lane late never accepts what was
-// sent before.
+// counts as seen.
 type window struct {
-	first, newest uint64
-	seen          [WindowSize / 64]uint64 // bit seq%WindowSize, for the sequences in (newest-WindowSize, newest]
+	first  uint64 // that came; there may have been ones before it, when we did not listen
+	newest uint64
+	seen   [WindowSize / 64]uint64 // bit seq%WindowSize, for the sequences in (newest-WindowSize, newest]
 }
 
 // accept reports whether seq is seen for the first time, and remembers it.
@@ -27,7 +27,7 @@ func (w *window) accept(seq uint64) bool {
 			}
 		}
 		w.newest = seq
-	case seq < w.first, w.newest-seq >= WindowSize, w.seen[seq%WindowSize/64]&(1<<(seq%64)) != 0:
+	case w.newest-seq >= WindowSize, w.seen[seq%WindowSize/64]&(1<<(seq%64)) != 0:
 		return false
 	}
 	w.seen[seq%WindowSize/64] |= 1 << (seq % 64)
