@@ -441,7 +441,7 @@ func TestAHungStoreDoesNotKeepLeasesFromBeingSeenToEnd(t *testing.T) {
 		start(t, w)
 
 		require.ErrorIs(t, <-ended, queue.ErrLeaseLost)
-		require.LessOrEqual(t, time.Since(began), queue.DefaultLease+queue.DefaultLease/3)
+		require.Equal(t, queue.DefaultLease, time.Since(began))
 	})
 }
 

@@ -48,7 +48,7 @@ func (h *held) inspect(now time.Time, f *findings) (next time.Time) {
 	*f = findings{extend: f.extend[:0], giveBack: f.giveBack[:0], stuck: f.stuck[:0]}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	f.timeout = h.shortest / 3 // so that one slow call does not let other leases end unseen
+	f.timeout = h.shortest / 3 // so that a slow call does not keep leases from being extended, or seen to end
 	for _, d := range h.all {
 		if d.phase.Load() == waiting && !now.Before(d.attention()) && d.phase.CompareAndSwap(waiting, givenBack) {
 			f.giveBack = append(f.giveBack, d)
@@ -63,6 +63,9 @@ func (h *held) inspect(now time.Time, f *findings) (next time.Time) {
 			}
 		case !now.Before(d.due.Add(-d.lease / 12)):
 			f.extend = append(f.extend, d)
+			fallthrough
+		default:
+			f.timeout = min(f.timeout, d.expires.Sub(now))
 		}
 		if told := earlier(d.ended, d.until); d.phase.Load() == running && !d.complained && !told.IsZero() && !now.Before(told.Add(stuckAfter)) {
 			d.complained = true

@@ -35,7 +35,7 @@ func (i *Inspector) Queues(ctx context.Context) ([]string, error) {
 
 // Stats counts one queue's tasks by state, and what has happened in it. An unknown queue is all zeros.
 func (i *Inspector) Stats(ctx context.Context, queue string) (Stats, error) {
-	return onQueue(i, ctx, "queue: stats", queue, func() (Stats, error) { return i.admin.Stats(ctx, queue) })
+	return onQueue(ctx, i, "queue: stats", queue, func() (Stats, error) { return i.admin.Stats(ctx, queue) })
 }
 
 // Tasks goes through the tasks of one state, oldest first (scheduled: by run time), reading them page by page. Tasks
@@ -45,7 +45,7 @@ func (i *Inspector) Tasks(ctx context.Context, queue string, state State) iter.S
 	return func(yield func(Info, error) bool) {
 		list := List{Queue: queue, State: state}
 		for {
-			page, err := onQueue(i, ctx, op, queue, func() (Tasks, error) { return i.admin.List(ctx, list) })
+			page, err := onQueue(ctx, i, op, queue, func() (Tasks, error) { return i.admin.List(ctx, list) })
 			if err != nil {
 				yield(Info{}, err)
 				return
@@ -65,7 +65,7 @@ func (i *Inspector) Tasks(ctx context.Context, queue string, state State) iter.S
 
 // Find shows one task in whatever state. NotFound when it is not there.
 func (i *Inspector) Find(ctx context.Context, queue, id string) (Info, error) {
-	return onQueue(i, ctx, "queue: find", queue, func() (Info, error) { return i.admin.Find(ctx, queue, id) })
+	return onQueue(ctx, i, "queue: find", queue, func() (Info, error) { return i.admin.Find(ctx, queue, id) })
 }
 
 // Remove deletes tasks that are not active. The error joins those of the single tasks, each with the task's ID as its
@@ -110,7 +110,7 @@ func (i *Inspector) Configure(ctx context.Context, queue string, p Properties) e
 
 // Properties tells the properties of a queue; the defaults where none were set.
 func (i *Inspector) Properties(ctx context.Context, queue string) (Properties, error) {
-	return onQueue(i, ctx, "queue: properties", queue, func() (Properties, error) { return i.admin.Properties(ctx, queue) })
+	return onQueue(ctx, i, "queue: properties", queue, func() (Properties, error) { return i.admin.Properties(ctx, queue) })
 }
 
 func (i *Inspector) ready(ctx context.Context, op string) error {
@@ -121,12 +121,12 @@ func (i *Inspector) ready(ctx context.Context, op string) error {
 }
 
 func (i *Inspector) do(ctx context.Context, op, queue string, call func() error) error {
-	_, err := onQueue(i, ctx, op, queue, func() (struct{}, error) { return struct{}{}, call() })
+	_, err := onQueue(ctx, i, op, queue, func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
 
 // onQueue makes one call about a queue whose name has been checked.
-func onQueue[T any](i *Inspector, ctx context.Context, op, queue string, call func() (T, error)) (T, error) {
+func onQueue[T any](ctx context.Context, i *Inspector, op, queue string, call func() (T, error)) (T, error) {
 	var none T
 	if err := i.ready(ctx, op); err != nil {
 		return none, err
@@ -148,7 +148,7 @@ func (i *Inspector) each(ctx context.Context, op, queue string, ids []string, ca
 		}
 		batch := ids[:n]
 		ids = ids[n:]
-		answers, err := onQueue(i, ctx, op, queue, func() ([]error, error) { return call(batch) })
+		answers, err := onQueue(ctx, i, op, queue, func() ([]error, error) { return call(batch) })
 		if err != nil {
 			failures = append(failures, err)
 			break

@@ -70,7 +70,7 @@ func (s *store) call(ctx context.Context, op string, effect func()) error {
 	before, after, latency := s.before, s.after, s.latency
 	s.mu.Unlock()
 	if latency > 0 {
-		time.Sleep(latency)
+		sleepFor(ctx, latency)
 	}
 	if err := fault.FromContext(ctx); err != nil {
 		return err
@@ -119,12 +119,15 @@ func (s *store) Claim(ctx context.Context, c queue.Claim) (claimed queue.Claimed
 			s.claimed = append(s.claimed, c)
 			claimed.Tasks = s.give(c)
 			changed = s.changed
-			for _, r := range s.tasks {
-				if wait := time.Until(r.due); r.state == queue.Scheduled && wait > 0 {
+			s.waits++
+			if len(claimed.Tasks) > 0 {
+				return
+			}
+			for _, id := range s.line {
+				if wait := time.Until(s.tasks[id].due); s.tasks[id].state == queue.Scheduled && wait > 0 {
 					next = min(next, wait)
 				}
 			}
-			s.waits++
 		})
 		if err != nil {
 			return queue.Claimed{}, err
@@ -151,36 +154,45 @@ func (s *store) Claim(ctx context.Context, c queue.Claim) (claimed queue.Claimed
 
 func (s *store) give(c queue.Claim) (leased []queue.Leased) {
 	now := time.Now()
-	active := 0
+	s.line = slices.DeleteFunc(s.line, func(id string) bool { return s.tasks[id].hasEnded() })
 	for _, name := range c.Queues {
 		for _, id := range s.line {
 			r := s.tasks[id]
-			if r == nil || r.Queue != name {
+			if len(leased) == c.Max {
+				break
+			}
+			if r.Queue != name {
 				continue
 			}
 			if r.state == queue.Active && !now.Before(r.expires) {
 				r.state, r.Lost = queue.Pending, r.Lost+1
 			}
-			isDue := (r.state == queue.Pending || r.state == queue.Scheduled) && !now.Before(r.due)
-			if !isDue || len(leased) == c.Max {
-				continue
+			if isDue := r.state != queue.Active && !now.Before(r.due); isDue {
+				leased = append(leased, s.leaseTo(r, now))
 			}
-			s.claims++
-			r.state, r.token, r.lease, r.expires = queue.Active, strconv.Itoa(s.claims), s.lease, now.Add(s.lease)
-			l := queue.Leased{Task: r.Task, Token: r.token, Lease: s.lease}
-			if r.corrupt {
-				l = queue.Leased{Task: queue.Task{ID: r.ID, Queue: r.Queue}, Token: r.token, Lease: s.lease, Err: fault.New(fault.Corrupt, "the record has no end")}
-			}
-			leased = append(leased, l)
 		}
 	}
-	for _, r := range s.tasks {
-		if r.state == queue.Active {
+	active := 0
+	for _, id := range s.line[:min(len(s.line), 200)] {
+		if s.tasks[id].state == queue.Active {
 			active++
 		}
 	}
 	s.mostClaimed = max(s.mostClaimed, active)
 	return leased
+}
+
+func (r *record) hasEnded() bool {
+	return r.state == queue.Completed || r.state == queue.DeadLetter || r.state == queue.Cancelled
+}
+
+func (s *store) leaseTo(r *record, now time.Time) queue.Leased {
+	s.claims++
+	r.state, r.token, r.lease, r.expires = queue.Active, strconv.Itoa(s.claims), s.lease, now.Add(s.lease)
+	if r.corrupt {
+		return queue.Leased{Task: queue.Task{ID: r.ID, Queue: r.Queue}, Token: r.token, Lease: s.lease, Err: fault.New(fault.Corrupt, "the record has no end")}
+	}
+	return queue.Leased{Task: r.Task, Token: r.token, Lease: s.lease}
 }
 
 func (s *store) holds(r queue.Ref) *record {

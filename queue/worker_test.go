@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -407,34 +409,42 @@ func TestANewTaskIsPickedUpAtOnce(t *testing.T) {
 }
 
 func TestQueuesAreServedByWeightAndNoneStarves(t *testing.T) {
-	inTime(t, func(t *testing.T) {
-		s := newStore(t)
-		s.latency = time.Millisecond
-		weights := map[string]int{"high": 6, "low": 1}
-		for name := range weights {
-			enqueue(t, s, 1000, queue.OnQueue(name))
-		}
-		var ran [2]atomic.Int64
-		w := newWorker(t, s, queue.WorkerOptions{Queues: weights, Concurrency: 4}, func(_ context.Context, job *queue.Job[int]) error {
-			n := 0
-			if job.Queue == "low" {
-				n = 1
-			}
-			ran[n].Add(1)
-			time.Sleep(time.Millisecond)
-			return nil
-		})
-		start(t, w)
+	const claims = 20_000
+	firsts := firstQueues{left: claims, counts: map[string]int{}, done: make(chan struct{})}
+	w, err := queue.NewWorker(&queue.Backend{Driver: &firsts}, queue.WorkerOptions{Queues: map[string]int{"high": 6, "middle": 3, "low": 1}, Logger: quiet})
+	require.NoError(t, err)
+	require.NoError(t, queue.Handle(w, work, succeed))
+	require.NoError(t, w.Start(t.Context()))
 
-		for ran[0].Load()+ran[1].Load() < 700 {
-			after(time.Millisecond)
-		}
+	<-firsts.done
+	require.NoError(t, w.Stop(t.Context()))
 
-		share := float64(ran[0].Load()) / float64(ran[1].Load())
-		require.InDelta(t, 6, share, 3)
-		after(time.Minute)
-		require.Equal(t, 2000, s.count(queue.Completed))
-	})
+	for name, share := range map[string]float64{"high": 0.6, "middle": 0.3, "low": 0.1} {
+		require.InEpsilon(t, share*claims, firsts.counts[name], 0.15, name) // six standard deviations of the rarest
+	}
+}
+
+// firstQueues counts which queue claims prefer.
+type firstQueues struct {
+	queue.Driver
+	mu     sync.Mutex
+	left   int
+	counts map[string]int
+	done   chan struct{}
+}
+
+func (f *firstQueues) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch f.left--; {
+	case f.left > 0:
+		f.counts[c.Queues[0]]++
+	case f.left == 0:
+		close(f.done)
+	default:
+		<-ctx.Done()
+	}
+	return queue.Claimed{}, nil
 }
 
 func TestAStrictOrderServesTheHeaviestFirst(t *testing.T) {
@@ -478,4 +488,35 @@ func TestWhatCannotBeMetIsRefused(t *testing.T) {
 	require.ErrorIs(t, w.Start(t.Context()), fault.Invalid, "no kind is handled")
 	require.NoError(t, queue.Handle(w, work, succeed))
 	require.ErrorIs(t, queue.Handle(w, work, succeed), fault.Invalid, "twice")
+}
+
+func TestALongErrorIsCutBetweenCharacters(t *testing.T) {
+	inTime(t, func(t *testing.T) {
+		s := newStore(t)
+		id := enqueue(t, s, 1)[0]
+		start(t, newWorker(t, s, queue.WorkerOptions{}, func(context.Context, *queue.Job[int]) error {
+			return errors.New("x" + strings.Repeat("é", 4<<10) + "\xff")
+		}))
+
+		after(time.Second)
+
+		kept := s.find(id).LastError
+		require.Len(t, kept, 4<<10-1)
+		require.True(t, utf8.ValidString(kept))
+	})
+}
+
+func TestOperatorsSeeWhichWorkerHoldsATask(t *testing.T) {
+	inTime(t, func(t *testing.T) {
+		s := newStore(t)
+		a := newWorker(t, s, queue.WorkerOptions{Name: "web-1"}, succeed)
+		b := newWorker(t, s, queue.WorkerOptions{Name: "web-1"}, succeed)
+		start(t, a)
+
+		after(time.Second)
+
+		require.True(t, strings.HasPrefix(a.ID(), "web-1-"))
+		require.NotEqual(t, a.ID(), b.ID())
+		require.Equal(t, a.ID(), s.claimed[0].Worker)
+	})
 }
