@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 )
 
 // Report is what a run of the demo found. It is the last line of its output under --json.
@@ -20,10 +19,9 @@ type Report struct {
 	Reruns    int     `json:"reruns"`  // runs of a task beyond its first, all of which found the entry or wrote the only one
 	Seconds   float64 `json:"seconds"` // from the first task enqueued to the last one done
 
-	Identifiers int           `json:"identifiers"`
-	Shares      []Share       `json:"shares"`
-	Wrong       []string      `json:"wrong,omitempty"` // files whose count differs from that of a single goroutine
-	Took        time.Duration `json:"-"`
+	Identifiers int      `json:"identifiers"`
+	Shares      []Share  `json:"shares"`
+	Wrong       []string `json:"wrong,omitempty"` // files whose count differs from that of a single goroutine
 }
 
 // Share is what one node did, gathered by RPC.
@@ -51,7 +49,8 @@ func writeCounts(path string, counts []Count) error {
 	return f.Close()
 }
 
-func (r Report) write(w io.Writer) {
+// Write says it for people.
+func (r Report) Write(w io.Writer) {
 	for _, s := range r.Shares {
 		fmt.Fprintf(w, "  %-12s %6d files %9d identifiers", s.Node, s.Files, s.Identifiers)
 		if s.Repeated > 0 {

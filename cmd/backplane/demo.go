@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/gobackplane/backplane/backplane"
+	"github.com/gobackplane/backplane/cmd/backplane/internal/demo"
+	"github.com/gobackplane/backplane/internal/envelope"
+	"github.com/gobackplane/backplane/internal/servers"
+)
+
+type demoFlags struct {
+	nodes                         int
+	root, transport, cluster, out string
+	kill, json                    bool
+}
+
+func demoCommand() *cobra.Command {
+	var f demoFlags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Let a cluster count the identifiers of a source tree, and check that it did",
+		Long: `Let a cluster count the identifiers of every Go file in a tree: one task a file, one entry a file, written only if
+there is none, with progress over pub/sub and the nodes' shares gathered by RPC. Then count again in one goroutine and
+compare, file by file. It exits 0 only if every count is equal.
+
+With a redis-server on the PATH (or --transport redis://…) the nodes are processes; the server is started and stopped
+by the demo. Without, they are three nodes in this process, on memory.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&f.nodes, "nodes", 3, "how many nodes work")
+	flags.StringVar(&f.root, "root", "", "the tree; default: the Go sources of go env GOROOT")
+	flags.StringVar(&f.transport, "transport", "", "the URL of a transport; default: a Redis of its own, or memory")
+	flags.StringVar(&f.cluster, "cluster", "", "the cluster's name; its entries are kept, so that another run finds them. Default: a name of its own, and nothing is kept")
+	flags.StringVar(&f.out, "out", "", "write the counts to this file, one line a source file")
+	flags.BoolVar(&f.kill, "kill", false, "send SIGKILL to a node in the middle, and start another")
+	flags.BoolVar(&f.json, "json", false, "end with one line of JSON")
+	return cmd
+}
+
+// demoNodeCommand is what the demo's node processes run.
+func demoNodeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    demo.NodeCommand,
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// An interrupt at the terminal reaches the whole group; the coordinator decides what it means.
+			return demo.RunNode(context.WithoutCancel(cmd.Context()), cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	}
+}
+
+func (f demoFlags) run(ctx context.Context, out, events io.Writer) error {
+	if f.nodes < 1 || f.nodes > 100 {
+		return fmt.Errorf("--nodes %d: 1 to 100 are allowed", f.nodes)
+	}
+	root, err := f.tree(ctx)
+	if err != nil {
+		return err
+	}
+	options := demo.Options{Root: root, Nodes: f.nodes, Kill: f.kill, Keep: f.cluster != "", Out: f.out, Events: events}
+	address, stop, err := f.target(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	options.Config = backplane.URL(address)
+	options.Config.Node.Name = "coordinator"
+	options.Config.Cluster.Keys = []string{envelope.NewKey()}
+	options.Config.Cluster.Name = f.cluster
+	if f.cluster == "" {
+		options.Config.Cluster.Name = "demo-" + strings.ToLower(rand.Text()[:12])
+	}
+	options.Kind, _, _ = strings.Cut(address, ":")
+	options.Local = options.Kind == "memory"
+	if f.kill && options.Local {
+		return errors.New("--kill needs nodes that are processes, and so a server: install redis-server (make deps), or give --transport redis://…")
+	}
+	options.Bar = bar(events)
+
+	fmt.Fprintf(events, "%d nodes on %s count the identifiers of %s\n", f.nodes, options.Kind, root)
+	report, err := demo.Run(ctx, options)
+	if err != nil {
+		return err
+	}
+	report.Write(events)
+	if f.json {
+		if err := json.NewEncoder(out).Encode(report); err != nil {
+			return err
+		}
+	}
+	if !report.OK {
+		return errFailed
+	}
+	return nil
+}
+
+// tree is what to count.
+func (f demoFlags) tree(ctx context.Context) (string, error) {
+	if f.root != "" {
+		return filepath.Abs(f.root)
+	}
+	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("no go command to ask where the Go sources are; name a tree with --root: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(goroot)), "src"), nil
+}
+
+// target is the transport's URL, and what stops the server that was started for it.
+func (f demoFlags) target(ctx context.Context) (address string, stop func(), err error) {
+	nothing := func() {}
+	if f.transport != "" {
+		return f.transport, nothing, nil
+	}
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		return "memory:", nothing, nil
+	}
+	redis, err := servers.StartRedis(ctx, servers.RedisOptions{})
+	if err != nil {
+		return "", nil, err
+	}
+	return redis.URL(), redis.Stop, nil
+}
+
+// bar draws progress on a terminal, and nothing elsewhere.
+func bar(w io.Writer) func(done, total int) {
+	file, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return func(int, int) {}
+	}
+	var b *progressbar.ProgressBar
+	return func(done, total int) {
+		if b == nil {
+			b = progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("files"))
+		}
+		_ = b.Set(done) // a terminal that has gone is no reason to stop
+		if done == total {
+			_ = b.Finish()
+			fmt.Fprintln(w)
+			b = nil
+		}
+	}
+}
