@@ -59,7 +59,7 @@ func Enqueue[T any](ctx context.Context, c *Client, kind Kind[T], payload T, opt
 
 // EnqueueMany stores one task for each payload, in few round trips. The options are applied to every one of them; for
 // options of their own, or several kinds at once, make tasks with [Kind.Task] and use [Client.Enqueue], whose answer
-// this is.
+// this is. A payload that cannot be encoded refuses them all.
 func EnqueueMany[T any](ctx context.Context, c *Client, kind Kind[T], payloads []T, options ...Option) ([]Receipt, error) {
 	tasks := make([]Task, len(payloads))
 	for i, payload := range payloads {

@@ -99,6 +99,9 @@ func (i *Inspector) Resume(ctx context.Context, queue string) error {
 
 // Configure sets the properties of a queue, for all nodes, from the next claims on. Invalid for a lease shorter than
 // the transport's shortest.
+//
+// Do not make a lease shorter while tasks run that were claimed under a much longer one: their workers extend in the
+// rhythm of the old one, and may find the lease lost. The task then runs again; what the first run settles is refused.
 func (i *Inspector) Configure(ctx context.Context, queue string, p Properties) error {
 	return i.do(ctx, "queue: configure", queue, func() error {
 		if p.Lease != 0 && p.Lease < max(i.caps.MinLease, 1) {
