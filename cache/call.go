@@ -74,7 +74,8 @@ func one[E element, R any, P result[R]](ctx context.Context, c *Cache, q call[E,
 }
 
 // many sends elements in as many calls as the transport's largest batch makes necessary. Each result has its own error;
-// the error beside them is the first that concerned a whole call, and is found in the results of its elements too.
+// the error beside them concerned a whole call, and is found in the results of its elements, and of those that were not
+// sent any more because of it.
 func many[E element, R any, P result[R]](ctx context.Context, c *Cache, q call[E, R], elements []E, wait time.Duration) ([]R, error) {
 	if err := c.offered(c.backend.Driver != nil, q.op, "", "cache"); err != nil {
 		return nil, err
@@ -82,20 +83,20 @@ func many[E element, R any, P result[R]](ctx context.Context, c *Cache, q call[E
 	largest := c.batchSize()
 	all := make([]R, 0, len(elements))
 	var failure error
-	for len(all) < len(elements) {
+	for len(all) < len(elements) && failure == nil {
 		some := elements[len(all):min(len(all)+largest, len(elements))]
 		results, err := exchange[E, R, P](ctx, c, q, some)
-		results, err = again[E, R, P](ctx, c, q, some, results, err, wait)
-		if failure == nil {
-			failure = c.at(err, q.op, "")
-		}
-		for i := range results {
-			at := P(&results[i]).failure()
-			*at = c.at(*at, q.op, some[i].subject())
-		}
+		results, failure = again[E, R, P](ctx, c, q, some, results, err, wait)
 		all = append(all, results...)
 	}
-	return all, failure
+	if failure != nil {
+		all = append(all, failed[R, P](len(elements)-len(all), failure)...)
+	}
+	for i := range all {
+		at := P(&all[i]).failure()
+		*at = c.at(*at, q.op, elements[i].subject())
+	}
+	return all, c.at(failure, q.op, "")
 }
 
 func (c *Cache) batchSize() int {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gobackplane/backplane/fault"
@@ -35,14 +36,14 @@ func (c *Cache) claim(ctx, values context.Context, op, name string, ttl, wait ti
 	}
 	lease.Lock, lease.Holder, lease.TTL = name, claim.Holder, ttl
 	lock := c.newLock(values, lease, sent)
-	if err := c.keeper.add(lock); err != nil { // closed, or the answer was so long on its way that it is lost
+	if err := c.keeper.add(lock); err != nil {
 		lock.cancel(err)
 		if c.closed.Load() {
 			lock.releaseSoon(ctx)
-		} else {
-			c.keeper.owe(lease)
+			return nil, lease, c.closedFault(op, name)
 		}
-		return nil, lease, c.at(err, op, name)
+		c.keeper.owe(lease)
+		return nil, lease, c.fault(fault.Unavailable, op, name, "the store's answer came so late that the lease may have ended; use a longer one: %w", err)
 	}
 	return lock, lease, nil
 }
@@ -68,7 +69,11 @@ func (c *Cache) heldByOther(op, name string, other Lease) error {
 	if other.Holder == "" {
 		return c.fault(fault.Locked, op, name, "another holds the lock")
 	}
-	return c.fault(fault.Locked, op, name, "%s holds the lock until %s, unless it is renewed", other.Holder, other.Expires.Format(time.RFC3339))
+	remedy := ""
+	if strings.HasPrefix(other.Holder, c.holder+"/") {
+		remedy = "; that is this process: to use what it holds, hand over the lock (Under), or a context that comes from it"
+	}
+	return c.fault(fault.Locked, op, name, "%s holds the lock until %s, unless it is renewed%s", other.Holder, other.Expires.Format(time.RFC3339), remedy)
 }
 
 // asking waits for one lock by asking the store again and again: within the store where the transport can wait there,

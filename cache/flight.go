@@ -143,7 +143,11 @@ func (f *flight) run(ctx context.Context) {
 // lead gets the key's lock and loads, or finds what another has loaded.
 func (f *flight) lead(ctx context.Context) (Entry, error) {
 	if f.held != nil {
-		return f.loadUnder(ctx, f.held)
+		entry, err := f.loadUnder(ctx, f.held)
+		if lost := f.held.whyEnded(); err == error(errRefused) && lost != nil {
+			err = lost
+		}
+		return entry, f.c.at(err, f.op, f.key)
 	}
 	asking := asking{c: f.c, op: f.op, name: f.key, ttl: f.o.Lease}
 	for refusals := 0; ; {

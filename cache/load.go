@@ -117,7 +117,9 @@ func (l *loading) under(ctx context.Context, lock *Lock) (Entry, error) {
 	inside, done := lock.within(ctx)
 	defer done()
 	value, err := l.run(inside)
-	if lost := lock.whyEnded(); lost != nil {
+	if lost := lock.whyEnded(); errors.Is(lost, ErrClosed) {
+		return Entry{}, l.c.closedFault(l.op, l.key)
+	} else if lost != nil {
 		l.c.stats.loadsRefused.Add(1)
 		l.c.log.Warn("cache: a loaded value was refused, because the loader's lock was lost", "key", l.key, "error", lost)
 		return Entry{}, errRefused

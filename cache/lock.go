@@ -35,8 +35,8 @@ type lockKey struct {
 // askAgain is the longest time between two questions to the store of one who waits for a lock.
 const askAgain = 250 * time.Millisecond
 
-// Lock takes a lock, and waits for it as long as ctx allows. Those who wait in one process get it in the order of their
-// calls; between processes there is no order. Locks are not reentrant: a ctx that comes from the context of the same
+// Lock takes a lock, and waits for it as long as ctx allows; Unavailable when the store cannot be reached. Those who wait
+// in one process get it in the order of their calls; between processes there is no order. Locks are not reentrant: a ctx that comes from the context of the same
 // held lock is Locked at once, and not a deadlock.
 //
 // The lock is independent of ctx's end: it lasts until Unlock. It keeps ctx's values.
@@ -48,21 +48,22 @@ func (c *Cache) Lock(ctx context.Context, name string, options ...Option) (*Lock
 	if err != nil {
 		return nil, err
 	}
-	waiting, done := c.whileOpen(ctx)
-	defer done()
-	leave, err := c.turns.enter(waiting, name)
+	leave, err := c.turns.enter(ctx, c.life, name)
 	if err != nil {
 		return nil, c.waitEnded(op, name, err, nil)
 	}
 	defer leave()
-
 	asking := asking{c: c, op: op, name: name, ttl: ttl}
-	for {
-		lock, err := asking.ask(ctx, waiting)
-		if !errors.Is(err, ErrLocked) {
-			return lock, c.waitEnded(op, name, err, asking.other)
-		}
+	lock, err := asking.ask(ctx, ctx) // the usual case: it is free
+	if !errors.Is(err, ErrLocked) {
+		return lock, err
 	}
+	waiting, done := c.whileOpen(ctx)
+	defer done()
+	for errors.Is(err, ErrLocked) {
+		lock, err = asking.ask(ctx, waiting)
+	}
+	return lock, c.waitEnded(op, name, err, asking.other)
 }
 
 // TryLock takes a lock if it is free; otherwise ErrLocked at once, with a message that says who holds it until when.

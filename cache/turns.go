@@ -19,8 +19,8 @@ type line struct {
 	waiting []chan struct{}
 }
 
-// enter waits for the caller's turn at name. leave passes it on, and must be called.
-func (t *turns) enter(ctx context.Context, name string) (leave func(), err error) {
+// enter waits for the caller's turn at name, while both contexts live. leave passes it on, and must be called.
+func (t *turns) enter(ctx, life context.Context, name string) (leave func(), err error) {
 	if ctx.Err() != nil {
 		return nil, fault.FromContext(ctx)
 	}
@@ -44,6 +44,9 @@ func (t *turns) enter(ctx context.Context, name string) (leave func(), err error
 	case <-ctx.Done():
 		t.giveUp(name, mine)
 		return nil, fault.FromContext(ctx)
+	case <-life.Done():
+		t.giveUp(name, mine)
+		return nil, fault.FromContext(life)
 	}
 }
 
