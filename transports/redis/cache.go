@@ -126,7 +126,7 @@ func unexpected(reply any) error {
 // guarded calls a script on an entry or list, with the arguments that a guard begins with.
 func (e *entries) guarded(ctx context.Context, s *script, space keyspace, key string, g cache.Guard, args ...any) *redis.Cmd {
 	all := make([]any, 0, 7+len(args))
-	all = append(all, "evalsha", s.digest, 2, space.key(key), e.lock.key(key), g.Holder, formatFence(g.Fence))
+	all = append(all, "evalsha", s.sha, 2, space.key(key), e.lock.key(key), g.Holder, formatFence(g.Fence))
 	return redis.NewCmd(ctx, append(all, args...)...)
 }
 

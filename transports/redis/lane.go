@@ -319,7 +319,7 @@ func (l *lane) roundTrip(ctx context.Context, cmds []redis.Cmder) {
 // it was restarted, or its scripts were flushed, or this is their first use.
 func (l *lane) unknownScripts(cmds []redis.Cmder) []redis.Cmder {
 	var loads, again []redis.Cmder
-	loading := map[*script]bool{}
+	var loading map[*script]bool
 	for _, cmd := range cmds {
 		if err := cmd.Err(); err == nil || !strings.HasPrefix(err.Error(), "NOSCRIPT") {
 			continue
@@ -329,6 +329,9 @@ func (l *lane) unknownScripts(cmds []redis.Cmder) []redis.Cmder {
 			continue
 		}
 		if !loading[s] {
+			if loading == nil {
+				loading = map[*script]bool{}
+			}
 			loading[s] = true
 			loads = append(loads, redis.NewStringCmd(l.life, "script", "load", s.source))
 		}

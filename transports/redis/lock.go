@@ -26,6 +26,9 @@ var (
 // fenceMemory is how long a lock's record stays after its last lease.
 const fenceMemory = 24 * time.Hour
 
+// fenceMicros is that for the scripts, made once.
+var fenceMicros any = fenceMemory.Microseconds()
+
 // Acquire is one script for each lock.
 func (e *entries) Acquire(ctx context.Context, claims []cache.Claim) ([]cache.Lease, error) {
 	leases, err := perform(ctx, e, &acquireOperation, claims)
@@ -54,10 +57,14 @@ func acquisition(mark string) operation[cache.Claim, cache.Lease] {
 		fail:  func(l *cache.Lease) *error { return &l.Err },
 		command: func(ctx context.Context, e *entries, c *cache.Claim, l *cache.Lease) redis.Cmder {
 			l.Lock, l.Holder, l.TTL = c.Lock, c.Holder, c.TTL
-			return redis.NewCmd(ctx, "evalsha", acquireScript.digest, 1, e.lock.key(c.Lock),
-				c.Holder, leaseMicros(c.TTL), recordMillis(c.TTL), mark)
+			return redis.NewCmd(ctx, "evalsha", acquireScript.sha, 1, e.lock.key(c.Lock),
+				c.Holder, ttlMicros(c.TTL), fenceMicros, mark)
 		},
 		answer: func(_ *entries, _ *cache.Claim, cmd redis.Cmder, l *cache.Lease) error {
+			if fence, ok := cmd.(*redis.Cmd).Val().(int64); ok {
+				l.Fence, l.Expires = uint64(fence), time.UnixMicro(fence).Add(l.TTL)
+				return nil
+			}
 			reply, err := cmd.(*redis.Cmd).Slice()
 			if err != nil {
 				return err
@@ -102,8 +109,8 @@ var renewOperation = operation[cache.Lease, cache.Lease]{
 	fail:  func(l *cache.Lease) *error { return &l.Err },
 	command: func(ctx context.Context, e *entries, l, renewed *cache.Lease) redis.Cmder {
 		*renewed = cache.Lease{Lock: l.Lock, Holder: l.Holder, TTL: l.TTL}
-		return redis.NewCmd(ctx, "evalsha", renewScript.digest, 1, e.lock.key(l.Lock),
-			l.Holder, formatFence(l.Fence), leaseMicros(l.TTL), recordMillis(l.TTL))
+		return redis.NewCmd(ctx, "evalsha", renewScript.sha, 1, e.lock.key(l.Lock),
+			l.Holder, formatFence(l.Fence), ttlMicros(l.TTL), fenceMicros)
 	},
 	answer: func(_ *entries, _ *cache.Lease, cmd redis.Cmder, renewed *cache.Lease) error {
 		reply, err := cmd.(*redis.Cmd).Slice()
@@ -125,7 +132,7 @@ var releaseOperation = operation[cache.Lease, error]{
 	check: func(c limits.Cache, l *cache.Lease) error { return c.Release(*l) },
 	fail:  func(err *error) *error { return err },
 	command: func(ctx context.Context, e *entries, l *cache.Lease, _ *error) redis.Cmder {
-		return redis.NewCmd(ctx, "evalsha", releaseScript.digest, 1, e.lock.key(l.Lock),
+		return redis.NewCmd(ctx, "evalsha", releaseScript.sha, 1, e.lock.key(l.Lock),
 			l.Holder, formatFence(l.Fence), e.wake.key(l.Lock))
 	},
 	answer: func(_ *entries, _ *cache.Lease, cmd redis.Cmder, _ *error) error { return cmd.Err() },
@@ -176,7 +183,7 @@ func (h holders) Held(ctx context.Context, page cache.Page) (cache.Leases, error
 // The record of a lock, as lua/lock.lua describes it.
 const (
 	lockVersion = 1
-	lockHeader  = 18
+	lockHeader  = 26
 )
 
 // readLockRecord reads a lock's record, and tells whether its lease is live at now.
@@ -189,14 +196,11 @@ func readLockRecord(record string, now time.Time, l *cache.Lease) (live bool, er
 	return l.Expires.After(now), nil
 }
 
-// leaseMicros is the length of a lease as the scripts count it, rounded up.
-func leaseMicros(ttl time.Duration) int64 {
+// ttlMicros is the length of a lease as the scripts count it, rounded up.
+func ttlMicros(ttl time.Duration) int64 {
 	micros := int64(ttl / time.Microsecond)
 	if ttl%time.Microsecond > 0 {
 		micros++
 	}
 	return micros
 }
-
-// recordMillis is how long a lock's record is to be kept: as long as the lease, and then as the fence.
-func recordMillis(ttl time.Duration) int64 { return ttlMillis(ttl) + ttlMillis(fenceMemory) }

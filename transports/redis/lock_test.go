@@ -56,12 +56,12 @@ func isAwaited(t testing.TB, server *client.Client, ns, lock string) bool {
 	t.Helper()
 	record, err := server.Get(t.Context(), "bp:"+ns+":k:{"+lock+"}").Result()
 	require.NoError(t, err)
-	return record[17] == 1
+	return record[25] == 1
 }
 
 // lockRecord is a released lock that remembers a fence.
 func lockRecord(fence uint64) []byte {
-	record := make([]byte, 18)
+	record := make([]byte, 26)
 	record[0] = 1
 	binary.BigEndian.PutUint64(record[1:], math.Float64bits(float64(fence)))
 	return record

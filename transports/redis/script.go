@@ -23,6 +23,7 @@ type script struct {
 	name   string
 	source string
 	digest string
+	sha    any // the digest again, as an argument: made once, not at each call
 }
 
 // newScript composes lua/NAME.lua for each part, in order: shared pieces first, the script itself last.
@@ -42,7 +43,8 @@ func newScript(name string, parts ...string) *script {
 		source.WriteByte('\n')
 	}
 	sum := sha1.Sum([]byte(source.String()))
-	s := &script{name: name, source: source.String(), digest: hex.EncodeToString(sum[:])}
+	digest := hex.EncodeToString(sum[:])
+	s := &script{name: name, source: source.String(), digest: digest, sha: digest}
 	scripts[s.digest] = s
 	return s
 }
@@ -50,7 +52,7 @@ func newScript(name string, parts ...string) *script {
 // cmd is the call of the script, to be given to lane.do.
 func (s *script) cmd(ctx context.Context, keys []string, args ...any) *redis.Cmd {
 	all := make([]any, 3, 3+len(keys)+len(args))
-	all[0], all[1], all[2] = "evalsha", s.digest, len(keys)
+	all[0], all[1], all[2] = "evalsha", s.sha, len(keys)
 	for _, key := range keys {
 		all = append(all, key)
 	}

@@ -13,10 +13,10 @@ if record then
   if #record < HEADER or string.byte(record) ~= VERSION then
     return redis.error_reply('CORRUPT the record of the lock cannot be read')
   end
-  local _, fence, ends, waited = struct.unpack(RECORD, record)
+  local _, fence, ends, kept, waited = struct.unpack(RECORD, record)
   local time = redis.call('TIME')
   if ends > time[1] * 1000000 + time[2] and fence == tonumber(ARGV[2]) and string.sub(record, HEADER + 1) == ARGV[1] then
-    redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, 0, 0), 'KEEPTTL')
+    redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, 0, kept, 0), 'KEEPTTL')
     if waited == 1 then
       redis.call('PUBLISH', ARGV[3], '')
     end

@@ -4,7 +4,7 @@
 -- ARGV[1]  holder
 -- ARGV[2]  fence of the lease
 -- ARGV[3]  length of the lease from now, µs
--- ARGV[4]  how long to keep the record, ms
+-- ARGV[4]  how long to remember the fence after the lease, µs
 --
 -- Returns {fence, end of the lease}, or the error LOST or CORRUPT.
 -- Cost: one read, one write.
@@ -13,12 +13,14 @@ if record then
   if #record < HEADER or string.byte(record) ~= VERSION then
     return redis.error_reply('CORRUPT the record of the lock cannot be read')
   end
-  local _, fence, ends, waited = struct.unpack(RECORD, record)
+  local _, fence, ends, kept, waited = struct.unpack(RECORD, record)
   local time = redis.call('TIME')
   local now = time[1] * 1000000 + time[2]
   if ends > now and fence == tonumber(ARGV[2]) and string.sub(record, HEADER + 1) == ARGV[1] then
     ends = now + ARGV[3]
-    redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, ends, waited) .. ARGV[1], 'PX', ARGV[4])
+    kept = math.max(kept, ends + ARGV[4])
+    redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, ends, kept, waited) .. ARGV[1],
+      'PX', math.ceil((kept - now) / 1000))
     return {fence, ends}
   end
 end
