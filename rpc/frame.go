@@ -145,7 +145,7 @@ type request struct {
 
 // head is all but the payload.
 func (r *request) head() []byte {
-	b := make([]byte, 0, 32+len(r.method))
+	b := make([]byte, 0, 32+len(r.method)+min(len(r.payload), maxChunk)) // a small payload is appended
 	var flags uint64
 	if r.cast {
 		flags = requestCast

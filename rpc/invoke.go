@@ -248,8 +248,8 @@ func (p *Peer) castOnce(ctx context.Context, r Request) error {
 	return err
 }
 
-// dispatch sends the request to the call's nodes. A fault of the way there fills the node's slot. It returns once small
-// requests are sent; large ones go on, and what it answers waits for them.
+// dispatch sends the request to the call's nodes. A fault of the way there fills the node's slot. It does not wait for
+// the transport, except with a cast; what it answers waits until the payload is no longer used.
 func (p *Peer) dispatch(ctx context.Context, r Request, c *call) (wait func()) {
 	deadline, _ := ctx.Deadline()
 	wire := request{id: c.id, cast: r.Cast, method: r.Method, headers: r.Headers, payload: r.Payload, budget: time.Until(deadline)}
@@ -271,19 +271,31 @@ func (p *Peer) dispatch(ctx context.Context, r Request, c *call) (wait func()) {
 	case len(head)+len(r.Payload) > p.chunk:
 		return p.transmitAll(ctx, others, c, head, r.Payload)
 	case r.Target.scope == scopeAll && len(others) > 1:
-		if err := p.writer.send(ctx, outgoing{to: Broadcast, kind: kindRequest, head: head, body: r.Payload}); err != nil {
-			for _, m := range others {
-				c.fill(m.Incarnation, nil, sendFault(err, m))
-			}
-		}
+		p.request(ctx, Broadcast, others, c, r, head)
 	default:
 		for _, m := range others {
-			if err := p.writer.send(ctx, outgoing{to: Inbox(m.Incarnation), kind: kindRequest, head: head, body: r.Payload}); err != nil {
-				c.fill(m.Incarnation, nil, sendFault(err, m))
-			}
+			p.request(ctx, Inbox(m.Incarnation), []Member{m}, c, r, head)
 		}
 	}
 	return func() {}
+}
+
+// request hands a request to the writer. It waits only for a cast, which has no answer to wait for.
+func (p *Peer) request(ctx context.Context, to Address, members []Member, c *call, r Request, head []byte) {
+	failed := func(err error) {
+		for _, m := range members {
+			c.fill(m.Incarnation, nil, sendFault(err, m))
+		}
+	}
+	// The payload is copied: the caller may leave, and use it again, before it is sent.
+	out := outgoing{to: to, kind: kindRequest, head: append(head, r.Payload...), failed: failed}
+	hand := p.writer.hand
+	if r.Cast {
+		hand = p.writer.send
+	}
+	if err := hand(ctx, out); err != nil {
+		failed(err)
+	}
 }
 
 // sendFault is why a request did not reach a node.

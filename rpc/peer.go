@@ -95,9 +95,10 @@ func New(backend *Backend, options Options) (*Peer, error) {
 	p.writer = &writer{
 		driver:    backend.Driver,
 		lifetime:  p.lifetime,
+		endless:   context.WithoutCancel(p.lifetime),
 		inbox:     sealer.Lane(laneInbox),
 		broadcast: sealer.Lane(laneBroadcast),
-		failed:    p.notSent,
+		notSent:   p.notSent,
 	}
 	p.assemblies = assemblies{
 		largest:  largestAssembly(options.Limits.Payload),
@@ -113,7 +114,7 @@ func New(backend *Backend, options Options) (*Peer, error) {
 }
 
 // Start listens, and announces this node to the others. It returns when this node can be called; the others may still be
-// unknown for a moment, see Ready. A peer is started once.
+// unknown for a moment, see Ready. A peer is started once; one that could not be started is closed.
 func (p *Peer) Start(ctx context.Context) error {
 	const op = "rpc: start"
 	p.lifecycle.Lock()
@@ -124,22 +125,33 @@ func (p *Peer) Start(ctx context.Context) error {
 	if p.started.Load() {
 		return fault.In(fault.New(fault.Invalid, "the peer is started twice"), op, p.options.Name)
 	}
+	p.writer.start()
 	for _, address := range []Address{Inbox(p.self), Broadcast} {
 		listener, err := p.backend.Listen(ctx, address, p.deliver(address))
 		if err != nil {
-			p.deafen()
+			p.abandon()
 			return fault.In(err, op, p.options.Name)
 		}
 		p.listeners = append(p.listeners, listener)
 	}
 	p.pulse.begin(p.members.clock())
 	if err := p.writer.send(ctx, p.joining()); err != nil && fault.CodeOf(err) != fault.NoReceiver {
-		p.deafen()
+		p.abandon()
 		return fault.In(err, op, p.options.Name)
 	}
 	p.started.Store(true)
 	p.monitor.Go(p.watchPulse)
 	return nil
+}
+
+// abandon undoes a start that failed; lifecycle is held.
+func (p *Peer) abandon() {
+	p.closed = true
+	close(p.closing)
+	p.end()
+	p.writer.close()
+	p.deafen()
+	p.stopHandling()
 }
 
 // deafen stops listening; lifecycle is held.

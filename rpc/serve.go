@@ -201,7 +201,7 @@ func (p *Peer) answer(ctx context.Context, in inbound, r response) {
 	}
 	var err error
 	if head := r.head(); len(head)+len(r.payload) <= p.chunk {
-		err = p.writer.send(ctx, outgoing{to: Inbox(in.from.Incarnation), kind: kindResponse, head: head, body: r.payload})
+		err = p.writer.hand(ctx, outgoing{to: Inbox(in.from.Incarnation), kind: kindResponse, head: head, body: r.payload})
 	} else {
 		err = p.transmit(ctx, in.from.Incarnation, opening{kind: kindResponse, call: r.id}, head, r.payload)
 	}

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -145,7 +146,7 @@ func (p *Peer) transmit(ctx context.Context, to string, o opening, head, body []
 		n := min(credit-sent, uint64(p.chunk), o.total-sent)
 		at := position{o.transfer, sent}
 		first, second := spanning(head, body, sent, sent+n)
-		err = p.writer.send(ctx, outgoing{to: inbox, kind: kindChunk, head: append(at.body(), first...), body: second})
+		err = p.writer.send(ctx, outgoing{to: inbox, kind: kindChunk, head: append(at.body(), first...), body: bytes.Clone(second)})
 		sent += n
 	}
 	if err != nil && !t.isRefused() {

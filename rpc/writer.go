@@ -19,201 +19,205 @@ const (
 const (
 	maxBatchFrames = 512     // of one Send; pub/sub drivers take 1,000 at least
 	maxBatchBytes  = 1 << 20 // so that small frames do not wait long behind large ones
-	maxPosted      = 8192    // frames that nobody waits for: cancels, credits, answers to a joining node
 
-	// sendTimeout is how long a Send that stands for several callers may take. One that stands for a single caller ends
-	// with that caller's context.
+	// What may wait to be sent. Beyond it, calls, answers and chunks wait for their turn; frames that are repeated, or
+	// asked for again, when they do not arrive (cancels, credits, answers to a joining node) are dropped and counted.
+	maxQueueFrames = 8192
+	maxQueueBytes  = 32 << 20
+
+	// sendTimeout is how long a Send of several frames may take.
 	sendTimeout = 5 * time.Second
 )
 
-// outgoing is a frame before it is sealed. Its payload is head and body together.
+// outgoing is a frame before it is sealed. Its payload is head and body together, and belongs to the writer.
 type outgoing struct {
 	to         Address
 	kind       kind
 	head, body []byte
+	failed     func(error) // told when it could not be sent; nil: it is counted and logged
+	sent       chan error  // has room for one; nil: nobody waits
 }
 
 func (o *outgoing) size() int { return len(o.head) + len(o.body) }
 
-// writer is the one place that seals and sends: at most one Send is in flight, so sequences leave in the order in which
-// they were given out, and what one caller sends before another frame arrives before it.
+// writer is the one goroutine that seals and sends, so sequences leave in the order in which they were given out, and
+// what is sent before another frame arrives before it.
 //
-// It writes at once when idle, on the caller's goroutine; what comes while a Send is in flight waits and goes out
-// together, in the next one. That costs one caller nothing, and sixty-four callers one round trip.
+// A frame that comes while it is idle is sent at once, alone; those that come while a Send is in flight go out together
+// in the next. Callers do not wait for it but for their answers: handing over costs one wake-up, as waiting for the
+// transport would, but a caller can leave at any moment, and is woken once.
 type writer struct {
 	driver           Driver
-	lifetime         context.Context // of frames that nobody waits for, and of batches
+	lifetime         context.Context
+	endless          context.Context // lifetime, without its end
 	inbox, broadcast *envelope.Lane
-	failed           func(error) // told of frames that nobody waits for and that could not be sent
+	notSent          func(error) // told of frames that have nobody to tell
 	dropped          atomic.Uint64
+	done             chan struct{} // closed when the goroutine has ended; nil: it was not started
 
 	mu     sync.Mutex
-	busy   bool
+	news   sync.Cond // of mu: the queue is not empty, or closed is set
+	queue  []outgoing
+	bytes  int
 	closed bool
-	queue  []*waiting
-	posted int
-	idle   sync.WaitGroup // one while busy
 
-	// Used by whoever made it busy.
+	// The goroutine's own.
 	buffer []byte
 	frames []Frame
 }
 
-// waiting is a frame in the queue.
-type waiting struct {
-	outgoing
-	done chan error // nil: posted, nobody waits. Has room for the answer.
-	left bool       // the caller waits no more
+func (w *writer) start() {
+	w.news.L = &w.mu
+	w.done = make(chan struct{})
+	go w.run()
 }
 
-// send sends a frame and returns when the transport has taken it, or ctx is over.
-func (w *writer) send(ctx context.Context, out outgoing) error {
-	if err := fault.FromContext(ctx); err != nil {
-		return err
-	}
+// hand gives a frame to the writer. It returns at once unless more is waiting than may; then when the frame is sent, or
+// ctx is over.
+func (w *writer) hand(ctx context.Context, out outgoing) error {
 	w.mu.Lock()
 	if w.closed {
 		w.mu.Unlock()
 		return errClosed
 	}
-	if !w.busy {
-		w.begin()
-		w.mu.Unlock()
-		err := w.write(ctx, out)
-		w.next()
-		return err
+	if out.sent == nil && w.isFull() {
+		out.sent = make(chan error, 1)
 	}
-	waits := &waiting{outgoing: out, done: make(chan error, 1)}
-	w.queue = append(w.queue, waits)
+	w.put(out)
 	w.mu.Unlock()
+	if out.sent == nil {
+		return nil
+	}
 	select {
-	case err := <-waits.done:
+	case err := <-out.sent:
 		return err
 	case <-ctx.Done():
-		w.mu.Lock()
-		waits.left = true
-		w.mu.Unlock()
 		return fault.FromContext(ctx)
 	}
 }
 
-// post sends a frame that nobody waits for, and never blocks. With maxPosted of them waiting it is dropped and counted:
-// each of them is repeated, or asked for again, when it did not arrive.
+// send is hand, but returns when the transport has taken the frame.
+func (w *writer) send(ctx context.Context, out outgoing) error {
+	out.sent = make(chan error, 1)
+	return w.hand(ctx, out)
+}
+
+// post hands over a frame that may be dropped, and never waits.
 func (w *writer) post(out outgoing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
-		return
-	}
-	if w.posted >= maxPosted {
+	switch {
+	case w.closed:
+	case w.isFull():
 		w.dropped.Add(1)
-		return
-	}
-	w.posted++
-	w.queue = append(w.queue, &waiting{outgoing: out})
-	if !w.busy {
-		w.begin()
-		go w.drain()
+	default:
+		w.put(out)
 	}
 }
 
-// close waits until what was accepted is sent, and refuses the rest.
+func (w *writer) isFull() bool { return len(w.queue) >= maxQueueFrames || w.bytes >= maxQueueBytes }
+
+func (w *writer) put(out outgoing) {
+	w.queue = append(w.queue, out)
+	w.bytes += out.size()
+	if len(w.queue) == 1 {
+		w.news.Signal()
+	}
+}
+
+// close refuses new frames, and waits until what was handed over is sent, or the driver has had twice its time.
 func (w *writer) close() {
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
-	w.idle.Wait()
-}
-
-func (w *writer) begin() { // with mu held
-	w.busy = true
-	w.idle.Add(1)
-}
-
-// next lets go of the writer, or leaves it to a goroutine that sends what has come meanwhile.
-func (w *writer) next() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.queue) > 0 {
-		go w.drain()
+	if w.done == nil {
 		return
 	}
-	w.busy = false
-	w.idle.Done()
+	w.news.Signal()
+	timer := time.NewTimer(2 * sendTimeout)
+	defer timer.Stop()
+	select {
+	case <-w.done:
+	case <-timer.C:
+	}
 }
 
-func (w *writer) drain() {
+func (w *writer) run() {
+	defer close(w.done)
+	var batch []outgoing
 	for {
-		batch := w.take()
-		if batch == nil {
+		if batch = w.take(batch[:0]); len(batch) == 0 {
 			return
 		}
-		w.writeAll(batch)
+		w.write(batch)
+		clear(batch) // lets go of the payloads
 	}
 }
 
-// take is the next batch; without one the writer is idle again.
-func (w *writer) take() []*waiting {
+// take waits for frames, and adds what fits one Send to batch. After close it takes what is left, and then nothing.
+func (w *writer) take(batch []outgoing) []outgoing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var batch []*waiting
+	for len(w.queue) == 0 {
+		if w.closed {
+			return batch
+		}
+		w.news.Wait()
+	}
 	size := 0
-	for len(w.queue) > 0 && len(batch) < maxBatchFrames {
-		first := w.queue[0]
-		if size += first.size(); len(batch) > 0 && size > maxBatchBytes {
+	for _, out := range w.queue {
+		if size += out.size(); len(batch) == maxBatchFrames || len(batch) > 0 && size > maxBatchBytes {
 			break
 		}
-		w.queue[0] = nil
-		w.queue = w.queue[1:]
-		if first.done == nil {
-			w.posted--
-		}
-		if !first.left {
-			batch = append(batch, first)
-		}
+		w.bytes -= out.size()
+		batch = append(batch, out)
 	}
-	if len(batch) == 0 {
-		w.queue = nil
-		w.busy = false
-		w.idle.Done()
-	}
+	rest := copy(w.queue, w.queue[len(batch):])
+	clear(w.queue[rest:])
+	w.queue = w.queue[:rest]
 	return batch
 }
 
-func (w *writer) writeAll(batch []*waiting) {
-	ctx, cancel := context.WithTimeout(w.lifetime, sendTimeout)
-	defer cancel()
+func (w *writer) write(batch []outgoing) {
+	// A lone frame goes with a context that does not end: a driver can then write on this very goroutine, which is what
+	// makes a lone caller fast, and nobody waits for this goroutine in particular. A link that hangs is the driver's to
+	// notice (Capabilities.Silence).
+	ctx := w.endless
+	if len(batch) > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(w.lifetime, sendTimeout)
+		defer cancel()
+	}
 	w.reset()
-	for _, b := range batch {
-		w.seal(b.outgoing)
+	for i := range batch {
+		w.seal(&batch[i])
 	}
 	errs, err := w.driver.Send(ctx, w.frames)
 	if err != nil && ctx.Err() != nil && w.lifetime.Err() == nil {
 		err = &fault.Error{Code: fault.Unavailable, Retryable: true, Err: err,
 			Message: "the transport did not take the frames within " + sendTimeout.String()}
 	}
-	for i, b := range batch {
+	for i := range batch {
 		one := err
 		if err == nil {
 			one = errs[i]
 		}
-		switch {
-		case b.done != nil:
-			b.done <- one
-		case one != nil:
-			w.failed(one)
-		}
+		w.tell(&batch[i], one)
 	}
 }
 
-func (w *writer) write(ctx context.Context, out outgoing) error {
-	w.reset()
-	w.seal(out)
-	errs, err := w.driver.Send(ctx, w.frames)
-	if err != nil {
-		return err
+// tell says what became of a frame.
+func (w *writer) tell(out *outgoing, err error) {
+	if out.sent != nil {
+		out.sent <- err
 	}
-	return errs[0]
+	switch {
+	case err == nil:
+	case out.failed != nil:
+		out.failed(err)
+	case out.sent == nil:
+		w.notSent(err)
+	}
 }
 
 func (w *writer) reset() {
@@ -224,7 +228,7 @@ func (w *writer) reset() {
 }
 
 // seal adds a frame to those to be sent. Should the buffer move, earlier frames keep the bytes where they were.
-func (w *writer) seal(out outgoing) {
+func (w *writer) seal(out *outgoing) {
 	lane := w.inbox
 	if out.to == Broadcast {
 		lane = w.broadcast
