@@ -79,3 +79,25 @@ func BenchmarkWorker(b *testing.B) {
 		})
 	}
 }
+
+type nowhere struct{ queue.Driver }
+
+func (nowhere) Enqueue(_ context.Context, tasks []queue.Task) ([]queue.Receipt, error) {
+	receipts := make([]queue.Receipt, len(tasks))
+	for i := range tasks {
+		receipts[i].ID = tasks[i].ID
+	}
+	return receipts, nil
+}
+
+// What the client itself costs per task.
+func BenchmarkEnqueue(b *testing.B) {
+	c := queue.NewClient(&queue.Backend{Driver: nowhere{}}, queue.ClientOptions{})
+	kind := queue.NewKind[[]byte]("raw").WithCodec(queue.Raw)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := queue.Enqueue(b.Context(), c, kind, payload100); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -105,7 +105,7 @@ func (w *Worker) receive(ctx context.Context, tasks []Leased, sent time.Time) {
 	}
 	w.counters.claimed.Add(int64(len(tasks)))
 	w.counters.waiting.Add(int64(len(tasks)))
-	w.held.add(deliveries)
+	w.held.add(deliveries, now)
 	if len(doubtful) > 0 {
 		w.extend(ctx, doubtful, callTimeout)
 	}

@@ -18,6 +18,8 @@ type Delivery struct {
 
 	token   string
 	corrupt error // the record could not be decoded
+	// overlaps says that an earlier delivery of the task was still running here when this one came, its lease lost.
+	overlaps bool
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -56,6 +58,9 @@ func (d *Delivery) SetResult(result []byte) error {
 	d.result = result
 	return nil
 }
+
+// name tells its task from all others.
+func (d *Delivery) name() string { return d.Queue + "\x00" + d.ID }
 
 func (d *Delivery) ref() Ref { return Ref{Queue: d.Queue, ID: d.ID, Token: d.token} }
 

@@ -406,6 +406,37 @@ func TestAHandlerThatIgnoresItsEndIsReportedOnceAndKeepsItsSlot(t *testing.T) {
 	})
 }
 
+func TestATaskDoesNotRunBesideItselfInOneWorker(t *testing.T) {
+	inTime(t, func(t *testing.T) {
+		s := newStore(t)
+		id := enqueue(t, s, 1, queue.MaxAttempts(1))[0]
+		var running, overlaps, runs atomic.Int64
+		w := newWorker(t, s, queue.WorkerOptions{}, func(context.Context, *queue.Job[int]) error {
+			if running.Add(1) > 1 {
+				overlaps.Add(1)
+			}
+			defer running.Add(-1)
+			if runs.Add(1) == 1 {
+				time.Sleep(2 * time.Minute) // whatever its context says
+			}
+			return nil
+		})
+		start(t, w)
+		after(time.Second)
+
+		s.faulty(away("extend"), nil)
+		after(time.Minute)
+		s.faulty(nil, nil)
+		require.Equal(t, 1, s.find(id).Lost, "the test must have made the store give the task again")
+		after(2 * time.Minute)
+
+		require.Zero(t, overlaps.Load())
+		require.EqualValues(t, 2, runs.Load())
+		require.Equal(t, queue.Completed, s.find(id).state)
+		require.Zero(t, s.find(id).Attempts)
+	})
+}
+
 func TestAShortLeaseIsKeptBesideALongOne(t *testing.T) {
 	inTime(t, func(t *testing.T) {
 		s := newStore(t)

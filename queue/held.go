@@ -19,11 +19,13 @@ type held struct {
 func newHeld() *held { return &held{wake: make(chan struct{}, 1)} }
 
 // add takes what one claim brought.
-func (h *held) add(claimed []*Delivery) {
+func (h *held) add(claimed []*Delivery, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	stragglers := h.stragglers(now)
 	soonest := h.look
 	for _, d := range claimed {
+		d.overlaps = len(stragglers) > 0 && stragglers[d.name()]
 		d.index = len(h.all)
 		h.all = append(h.all, d)
 		soonest = earlier(soonest, d.attention())
@@ -38,6 +40,20 @@ func (h *held) add(claimed []*Delivery) {
 		default:
 		}
 	}
+}
+
+// stragglers are the tasks whose handlers run on here although their lease is lost: a later claim may bring them again.
+func (h *held) stragglers(now time.Time) map[string]bool {
+	var found map[string]bool
+	for _, d := range h.all {
+		if d.phase.Load() == running && (d.over || !now.Before(d.expires)) {
+			if found == nil {
+				found = map[string]bool{}
+			}
+			found[d.name()] = true
+		}
+	}
+	return found
 }
 
 // remove drops leases that are settled or lost. Those dropped before are passed over.

@@ -9,7 +9,8 @@ import (
 )
 
 // slot runs one task after the other. It is taken from the beginning of a task until its handler has returned and its
-// settlement is on its way, whatever happens to its context or lease.
+// settlement is on its way, whatever happens to its context or lease. A task that comes again meanwhile, because its lease
+// was lost, waits until then.
 func (w *Worker) slot() {
 	ended := false
 	defer func() {
@@ -53,6 +54,8 @@ func (w *Worker) run(d *Delivery) {
 		end.Outcome = Release
 	case d.corrupt != nil:
 		end = Settlement{Outcome: Dead, Error: text("", d.corrupt)}
+	case d.overlaps:
+		end = Settlement{Outcome: Snooze, Delay: jitter(leastPutOff, 0.2)} // so that it does not run beside itself
 	case h == nil:
 		end = w.putOff(d, began)
 	case !d.Deadline.IsZero() && !began.Before(d.Deadline):
@@ -131,7 +134,7 @@ func (w *Worker) hand(d *Delivery, end Settlement, pressed bool) {
 	}
 }
 
-// How long a task of an unknown kind is put off: a quarter of its age, within these bounds.
+// How long a task is put off that this worker cannot run: for an unknown kind a quarter of its age, within these bounds.
 const (
 	leastPutOff = 5 * time.Second
 	mostPutOff  = time.Minute
