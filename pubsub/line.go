@@ -16,6 +16,8 @@ type lines struct {
 	mu    sync.Mutex
 	known *simplelru.LRU[string, *line]
 	spare map[string]*line // forgotten by known while in use
+
+	waiters sync.Pool // of those that were served
 }
 
 // line is one subject's: whoever has entered it holds it until he leaves, and only he may touch last.
@@ -30,14 +32,23 @@ type line struct {
 // waiter waits in a line, to be sent by the drainer, or to be given the line if it has no messages.
 type waiter struct {
 	messages []Message
-	taken    bool // it is being sent, or has been given the line
-	done     chan struct{}
+	taken    bool          // it is being sent, or has been given the line
+	done     chan struct{} // receives one token when it was served
 	receipts []Receipt
 	err      error
 }
 
+// served reads the answer of a waiter, and recycles it.
+func (ls *lines) served(w *waiter) ([]Receipt, error) {
+	receipts, err := w.receipts, w.err
+	*w = waiter{done: w.done}
+	ls.waiters.Put(w)
+	return receipts, err
+}
+
 func newLines(capacity int) *lines {
 	ls := &lines{spare: map[string]*line{}}
+	ls.waiters.New = func() any { return &waiter{done: make(chan struct{}, 1)} }
 	known, err := simplelru.NewLRU(capacity, func(subject string, l *line) {
 		if l.held {
 			ls.spare[subject] = l
@@ -50,32 +61,35 @@ func newLines(capacity int) *lines {
 	return ls
 }
 
-// enter gives the caller the line of a subject if it is free, and otherwise a place in it, for messages to be sent (of
-// which it keeps a copy) or, with none, to be given the line later.
-func (ls *lines) enter(subject string, messages []Message) (*line, *waiter) {
+// enter gives the caller the line of a subject, to hold it if it is free.
+func (ls *lines) enter(subject string) (l *line, free bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l, known := ls.known.Get(subject)
-	if !known && len(ls.spare) > 0 {
-		l = ls.spare[subject]
-	}
-	if l == nil {
-		l = &line{subject: subject}
-	}
 	if !known {
+		if l = ls.spare[subject]; l == nil {
+			l = &line{subject: subject}
+		}
 		delete(ls.spare, subject)
 		ls.known.Add(subject, l)
 	}
+	free = !l.held
+	l.held = true
+	return l, free
+}
+
+// wait gives a place in a line that someone holds, for messages to be sent or, with none, to be given the line. It is
+// nil when the line has become free, and may be forgotten: the caller enters again.
+func (ls *lines) wait(l *line, messages []Message) *waiter {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
 	if !l.held {
-		l.held = true
-		return l, nil
+		return nil
 	}
-	w := &waiter{done: make(chan struct{})}
-	if messages != nil {
-		w.messages = keep(messages)
-	}
+	w := ls.waiters.Get().(*waiter)
+	w.messages = messages
 	l.waiting = append(l.waiting, w)
-	return l, w
+	return w
 }
 
 // abandon gives up a place; false when it was served already.
@@ -95,7 +109,7 @@ func (ls *lines) leave(l *line) (more bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if len(l.waiting) == 0 {
-		l.held, l.waiting = false, nil
+		l.held, l.waiting = false, l.waiting[:0]
 		delete(ls.spare, l.subject)
 		return false
 	}
@@ -103,9 +117,9 @@ func (ls *lines) leave(l *line) (more bool) {
 	if first.messages != nil {
 		return true
 	}
-	l.waiting = l.waiting[1:]
+	l.waiting = slices.Delete(l.waiting, 0, 1)
 	first.taken = true
-	close(first.done)
+	first.done <- struct{}{}
 	return false
 }
 
@@ -128,6 +142,8 @@ func (ls *lines) take(l *line, maxBatch int) (batch []*waiter, messages []Messag
 		batch = append(batch, w)
 		messages = append(messages, w.messages...)
 	}
-	l.waiting = l.waiting[len(batch):]
+	rest := copy(l.waiting, l.waiting[len(batch):])
+	clear(l.waiting[rest:])
+	l.waiting = l.waiting[:rest]
 	return batch, messages
 }

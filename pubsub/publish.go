@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"time"
 
@@ -19,11 +20,28 @@ const opPublish = "pubsub: publish"
 // An error of code Invalid or TooLarge means that nothing was sent. After Unavailable, Canceled or DeadlineExceeded the
 // message may have been sent or not.
 func (p *PubSub) Publish(ctx context.Context, subject string, payload []byte) (Receipt, error) {
-	receipts, err := p.PublishMany(ctx, []Message{{Subject: subject, Payload: payload}})
+	r, err := p.publishOne(ctx, Message{Subject: subject, Payload: payload})
 	if err != nil {
 		return Receipt{Receivers: -1, Err: err}, err
 	}
-	return receipts[0], receipts[0].Err
+	return r, nil
+}
+
+func (p *PubSub) publishOne(ctx context.Context, m Message) (Receipt, error) {
+	if err := p.usable(ctx, opPublish, m.Subject); err != nil {
+		return Receipt{}, err
+	}
+	if err := p.prepare(&m); err != nil {
+		return Receipt{}, err
+	}
+	receipts, err := p.dispatchTo(ctx, m.Subject, []Message{m})
+	if err == nil {
+		err = receipts[0].Err
+	}
+	if err != nil {
+		return Receipt{}, p.ended(err, m.Subject)
+	}
+	return receipts[0], nil
 }
 
 // PublishMany sends messages in one batch, in order, and answers one receipt for each; what is wrong with one does not
@@ -103,24 +121,37 @@ func weigh(m *Message) int {
 
 // dispatch sends messages when the lines of all their subjects are free for it.
 func (p *PubSub) dispatch(ctx context.Context, messages []Message) ([]Receipt, error) {
-	subject, single := messages[0].Subject, true
 	for i := range messages {
-		single = single && messages[i].Subject == subject
+		if messages[i].Subject != messages[0].Subject {
+			return p.dispatchMixed(ctx, messages)
+		}
 	}
-	if !single {
-		return p.dispatchMixed(ctx, messages)
-	}
-	l, w := p.lines.enter(subject, messages)
-	if w == nil {
-		defer p.pass(l)
-		return p.send(ctx, messages, func(string) *line { return l })
-	}
-	select {
-	case <-w.done:
-		return w.receipts, w.err
-	case <-ctx.Done():
-		p.lines.abandon(l, w)
-		return nil, fault.FromContext(ctx)
+	return p.dispatchTo(ctx, messages[0].Subject, messages)
+}
+
+// dispatchTo sends messages of one subject: by itself when the line is free, and otherwise with others who wait in it.
+func (p *PubSub) dispatchTo(ctx context.Context, subject string, messages []Message) ([]Receipt, error) {
+	kept := ctx.Done() == nil // a caller who cannot leave keeps the payloads in place himself
+	for {
+		l, free := p.lines.enter(subject)
+		if free {
+			defer p.pass(l)
+			return p.send(ctx, messages, func(string) *line { return l })
+		}
+		if !kept {
+			messages, kept = keep(messages), true
+		}
+		w := p.lines.wait(l, messages)
+		if w == nil {
+			continue // it has become free
+		}
+		select {
+		case <-w.done:
+			return p.lines.served(w)
+		case <-ctx.Done():
+			p.lines.abandon(l, w)
+			return nil, fault.FromContext(ctx)
+		}
 	}
 }
 
@@ -140,20 +171,36 @@ func (p *PubSub) dispatchMixed(ctx context.Context, messages []Message) ([]Recei
 		}
 	}()
 	for _, s := range subjects {
-		l, w := p.lines.enter(s, nil)
-		if w != nil {
-			select {
-			case <-w.done:
-			case <-ctx.Done():
-				if !p.lines.abandon(l, w) {
-					held[s] = l // it was granted just now
-				}
-				return nil, fault.FromContext(ctx)
-			}
+		l, err := p.hold(ctx, s)
+		if err != nil {
+			return nil, err
 		}
 		held[s] = l
 	}
 	return p.send(ctx, messages, func(subject string) *line { return held[subject] })
+}
+
+// hold waits until the caller has the line of a subject as a whole.
+func (p *PubSub) hold(ctx context.Context, subject string) (*line, error) {
+	for {
+		l, free := p.lines.enter(subject)
+		if free {
+			return l, nil
+		}
+		w := p.lines.wait(l, nil)
+		if w == nil {
+			continue
+		}
+		select {
+		case <-w.done:
+			return l, nil
+		case <-ctx.Done():
+			if !p.lines.abandon(l, w) {
+				p.pass(l) // it was given just now
+			}
+			return nil, fault.FromContext(ctx)
+		}
+	}
 }
 
 // pass gives a line that the caller holds to the next in it.
@@ -181,6 +228,8 @@ func (p *PubSub) drain(l *line) {
 		if len(batch) > 0 {
 			receipts, err := p.send(p.life, messages, func(string) *line { return l })
 			settle(batch, receipts, p.endedAll(err))
+			// Those who were just answered often publish again: one turn for them makes one batch of what would be two.
+			runtime.Gosched()
 		}
 		if !p.lines.leave(l) {
 			return
@@ -201,7 +250,7 @@ func settle(batch []*waiter, receipts []Receipt, err error) {
 		if w.err = err; err == nil {
 			w.receipts, receipts = receipts[:len(w.messages):len(w.messages)], receipts[len(w.messages):]
 		}
-		close(w.done)
+		w.done <- struct{}{}
 	}
 }
 

@@ -85,35 +85,44 @@ func (b *bus) Publish(ctx context.Context, messages []pubsub.Message) ([]pubsub.
 		return nil, err
 	}
 	receipts := make([]pubsub.Receipt, len(messages))
-	sent := make([]*redis.IntCmd, len(messages))
-	cmds := make([]redis.Cmder, 0, len(messages))
-	for i := range messages {
-		m := &messages[i]
-		if receipts[i].Err = b.limits.Message(m); receipts[i].Err != nil {
-			receipts[i].Receivers = -1
-			continue
-		}
-		sent[i] = redis.NewIntCmd(ctx, "publish", b.channelsOf(m.Subject)+m.Subject, b.frame(m))
-		cmds = append(cmds, sent[i])
-	}
+	cmds := b.commands(ctx, messages, receipts)
 	if len(cmds) == 0 {
 		return receipts, b.closedOr(ctx)
 	}
 	if err := b.t.lane.do(ctx, cmds...); err != nil {
 		return nil, b.t.fault(err, "pubsub: publish", subjectOf(messages))
 	}
-	for i, cmd := range sent {
-		if cmd == nil {
+	next := 0
+	for i := range receipts {
+		if receipts[i].Err != nil {
 			continue
 		}
-		count, err := cmd.Result()
+		count, err := cmds[next].(*redis.IntCmd).Result()
+		next++
+		receipts[i].Receivers = int(count)
 		if err != nil {
 			receipts[i] = pubsub.Receipt{Receivers: -1, Err: b.t.fault(err, "pubsub: publish", messages[i].Subject)}
-			continue
 		}
-		receipts[i].Receivers = int(count)
 	}
 	return receipts, nil
+}
+
+// commands makes one for each message that is right, and the receipts of the others.
+func (b *bus) commands(ctx context.Context, messages []pubsub.Message, receipts []pubsub.Receipt) []redis.Cmder {
+	cmds := make([]redis.Cmder, 0, len(messages))
+	subject, channel := "", any(nil)
+	for i := range messages {
+		m := &messages[i]
+		if err := b.limits.Message(m); err != nil {
+			receipts[i] = pubsub.Receipt{Receivers: -1, Err: err}
+			continue
+		}
+		if m.Subject != subject {
+			subject, channel = m.Subject, b.channelsOf(m.Subject)+m.Subject
+		}
+		cmds = append(cmds, redis.NewIntCmd(ctx, "publish", channel, b.frame(m)))
+	}
+	return cmds
 }
 
 // closedOr is the fault of a call that has nothing to send.
