@@ -173,6 +173,7 @@ func guardAtomic(e *Env) {
 						Key: key, Value: fmt.Appendf(nil, "outsider %d.%d", i, n), Guard: cache.Guard{Holder: fmt.Sprint("w", i)},
 					}})
 					err = first(r, err, func(w cache.Written) error { return w.Err })
+					time.Sleep(10 * time.Microsecond) // a bubble's clock stands still while anybody is busy
 					if err != nil && !errors.Is(err, fault.Locked) {
 						return err
 					}
@@ -180,10 +181,12 @@ func guardAtomic(e *Env) {
 				return nil
 			}))
 		}()
+		e.sleep(time.Duration(round) * 137 * time.Microsecond) // at whatever moment of what they do
 		lease := nodes[round%2].mustAcquire(key, "holder", time.Minute)
 		nodes[round%2].mustWrite(cache.Write{Key: key, Value: []byte("mine"), Guard: cache.Guard{Holder: "holder", Fence: lease.Fence}})
 		for range 5 {
 			nodes[(round+1)%2].mustHave(key, "mine") // nobody else writes from the moment at which Acquire answered
+			e.sleep(time.Millisecond)
 		}
 		close(stop)
 		Await(e, finished, "the end of the writers")

@@ -256,7 +256,7 @@ func TestPatterns(t *testing.T) {
 		"cache": true, "cache/lock": true, "cache/lock/": true, "cache/*/steal*": true, "cache/lock/steal-is-refused": true,
 		"lock": false, "cache/loc": false, "cache/lock/steal": false, "cache/lock/steal-is-refused/x": false, "[": false,
 	} {
-		require.Equal(t, want, matches(pattern, "cache/lock/steal-is-refused"), pattern)
+		require.Equal(t, want, MatchName(pattern, "cache/lock/steal-is-refused"), pattern)
 	}
 }
 

@@ -147,11 +147,11 @@ func newSuite(h Harness, options []Option) *suite {
 }
 
 func (s *suite) wanted(name string) bool {
-	return len(s.patterns) == 0 || slices.ContainsFunc(s.patterns, func(pattern string) bool { return matches(pattern, name) })
+	return len(s.patterns) == 0 || slices.ContainsFunc(s.patterns, func(pattern string) bool { return MatchName(pattern, name) })
 }
 
-// matches compares part by part, as far as the pattern goes.
-func matches(pattern, name string) bool {
+// MatchName reports whether [Match] with the one pattern selects the case: part by part, as far as the pattern goes.
+func MatchName(pattern, name string) bool {
 	wants, has := strings.Split(strings.Trim(pattern, "/"), "/"), strings.Split(name, "/")
 	if len(wants) > len(has) {
 		return false

@@ -1,0 +1,3 @@
+package saboteurs
+
+func pubsubSaboteurs() []Saboteur { return nil }

@@ -1,0 +1,132 @@
+package saboteurs_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gobackplane/backplane/conformance"
+	"github.com/gobackplane/backplane/conformance/saboteurs"
+	"github.com/gobackplane/backplane/transports"
+	"github.com/gobackplane/backplane/transports/memory"
+)
+
+// honest is the memory transport.
+func honest(virtual bool) conformance.Harness {
+	return conformance.Harness{
+		New:     func(conformance.T) conformance.Cluster { return &cluster{} },
+		Virtual: virtual,
+		// A saboteur that hangs costs this much, and no case of an honest memory comes near it.
+		Timing: conformance.Timing{Case: 10 * time.Second},
+	}
+}
+
+type cluster struct{ store memory.Store }
+
+func (c *cluster) Open(t conformance.T, namespace string) transports.Transport {
+	node, err := c.store.Open(namespace)
+	require.NoError(t, err)
+	return node
+}
+
+// results are the outcomes by name.
+func results(r conformance.Report) map[string]conformance.Outcome {
+	all := map[string]conformance.Outcome{}
+	for _, result := range r.Results {
+		all[result.Case.Name] = result.Outcome
+	}
+	return all
+}
+
+var matrix = flag.Bool("matrix", false, "run every case on every saboteur, which takes minutes")
+
+// chosen are the cases to run on a saboteur: the one that must catch it, and some of those that must not fail. The
+// saboteurs take turns at them.
+func chosen(s saboteurs.Saboteur, turn int) []string {
+	names := []string{s.Case}
+	for i, c := range conformance.All() {
+		if *matrix || (i+turn)%10 == 0 && !s.MayFail(c.Name) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+func TestEverySaboteurIsCaught(t *testing.T) {
+	cases := map[string]bool{}
+	for _, c := range conformance.All() {
+		cases[c.Name] = true
+	}
+	names := map[string]bool{}
+	for i, s := range saboteurs.All() {
+		require.False(t, names[s.Name], "two saboteurs are called %s", s.Name)
+		names[s.Name] = true
+		require.True(t, cases[s.Case], "%s names a case that does not exist: %s", s.Name, s.Case)
+
+		t.Run(s.Name, func(t *testing.T) {
+			report := conformance.Run(t.Context(), s.Harness(honest(true)), conformance.InBubble(t), conformance.Match(strings.Join(chosen(s, i), ",")))
+
+			for _, r := range report.Results {
+				switch {
+				case r.Case.Name == s.Case && r.Outcome != conformance.Fail:
+					t.Errorf("it survived %s: %s", s.Case, r.Outcome)
+				case r.Outcome == conformance.Fail && !s.MayFail(r.Case.Name):
+					t.Errorf("it made another case fail: %s\n%s", r.Case.Name, r.Reason)
+				}
+			}
+		})
+	}
+}
+
+const asChild = "BACKPLANE_SABOTEURS_CHILD"
+
+// TestFrontEnd is what TestFrontEndsAgree runs in a process of its own, where the cases may fail.
+func TestFrontEnd(t *testing.T) {
+	if os.Getenv(asChild) == "" {
+		return
+	}
+	for _, s := range saboteurs.All() {
+		t.Run(s.Name, func(t *testing.T) {
+			conformance.Test(t, s.Harness(honest(true)), conformance.Match(s.Case), conformance.Match(strings.Join(s.Collateral, ",")))
+		})
+	}
+}
+
+func TestFrontEndsAgree(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	child := exec.CommandContext(t.Context(), self, "-test.run=^TestFrontEnd$", "-test.v")
+	child.Env = append(os.Environ(), asChild+"=1")
+	output, _ := child.CombinedOutput() // it fails, on purpose
+	words := map[string]conformance.Outcome{"PASS": conformance.Pass, "FAIL": conformance.Fail, "SKIP": conformance.NotExercised}
+	tested := map[string]conformance.Outcome{}
+	for _, match := range regexp.MustCompile(`(?m)^ +--- (PASS|FAIL|SKIP): TestFrontEnd/(\S+) `).FindAllStringSubmatch(string(output), -1) {
+		tested[match[2]] = words[match[1]]
+	}
+
+	for _, s := range saboteurs.All() {
+		options := []conformance.Option{conformance.Parallel(16), conformance.Match(s.Case), conformance.Match(strings.Join(s.Collateral, ","))}
+		harness := s.Harness(honest(false))
+		harness.Timing.Case = 3 * time.Second
+		ran := results(conformance.Run(t.Context(), harness, options...))
+		require.Contains(t, ran, s.Case)
+		for name, outcome := range ran {
+			got, found := tested[s.Name+"/"+name]
+			require.True(t, found, "%s: the front end for go test did not run %s\n%.2000s", s.Name, name, output)
+			if outcome == conformance.Refused {
+				outcome = conformance.Pass // go test has no word for it
+			}
+			// What may fail, may; the case that must fail must everywhere.
+			if name == s.Case || !s.MayFail(name) {
+				require.Equal(t, outcome, got, fmt.Sprintf("%s: %s", s.Name, name))
+			}
+		}
+	}
+}

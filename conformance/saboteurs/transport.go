@@ -1,0 +1,133 @@
+package saboteurs
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gobackplane/backplane/cache"
+	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/transports"
+)
+
+func transportSaboteurs() []Saboteur {
+	return []Saboteur{
+		{
+			Name: "namespaces-bleed", // names that begin alike are taken for the same, as a prefix without separator does
+			Case: "transport/namespaces/entries-are-isolated", Collateral: []string{"transport/namespaces"},
+			sabotage: func(s *sabotaged) {
+				const enough = len("conform-00000000-0000-0000-0000-000000000000")
+				s.namespace = func(name string) string { return name[:min(len(name), enough)] }
+			},
+		},
+		{
+			Name: "context-is-ignored",
+			Case: "transport/contexts/a-cancelled-context-ends-every-cache-call",
+			Collateral: []string{
+				"transport/contexts/*cache-call", "transport/contexts/a-cancelled-call-leaves-the-node-working",
+				"cache/lock/waiting-ends-with-its-context", "cache/lock/a-waiter-who-gave-up-takes-nothing", "transport/links", "transport/store",
+				"cache/stack",
+			},
+			sabotage: func(s *sabotaged) { s.cache = replacing(ignoreContext) },
+		},
+		{
+			Name: "second-close-fails",
+			Case: "transport/close/may-be-called-twice", Collateral: []string{"transport/close", "transport/concurrency", "cache/stack"},
+			sabotage: func(s *sabotaged) {
+				s.closing = func(t transports.Transport) error {
+					if errors.Is(t.Health(context.Background()), fault.Closed) {
+						return fault.New(fault.Closed, "closed already")
+					}
+					return t.Close()
+				}
+			},
+		},
+		{
+			Name: "works-after-close",
+			Case: "transport/close/every-cache-call-after-it-is-closed", Collateral: []string{"transport/close/while-calls-run-harms-none"},
+			sabotage: func(s *sabotaged) {
+				s.cache = replacing(func(honest cache.Backend, d *driver) {
+					d.get = func(ctx context.Context, reads []cache.Read) ([]cache.Got, error) {
+						got, err := honest.Get(ctx, reads)
+						if errors.Is(err, fault.Closed) {
+							return make([]cache.Got, len(reads)), nil
+						}
+						return got, err
+					}
+				})
+			},
+		},
+		{
+			Name: "nodes-declare-different-things",
+			Case: "transport/capabilities/every-node-says-the-same",
+			sabotage: func(s *sabotaged) {
+				nodes := 0
+				s.cache = func(b *cache.Backend) {
+					nodes++
+					b.Capabilities.Evicts = nodes%2 == 0
+				}
+			},
+		},
+		{
+			Name: "declared-ability-is-unsupported",
+			Case: "cache/lock/held-locks-are-listed", Collateral: []string{"cache/lock/held-*", "cache/lock/released-and-ended-*", "transport/*/*holders*", "cache/stack"},
+			sabotage: func(s *sabotaged) { s.cache = func(b *cache.Backend) { b.Holders = unsupported{} } },
+		},
+		{
+			Name: "hangs", // whatever its context says
+			Case: "cache/touch/takes-it-away", Collateral: []string{"cache/touch/what-is-absent-is-not-found", "cache/lifetime/what-has-ended-is-absent-to-all", "cache/watch/a-refused-write-is-no-change", "cache/guard"},
+			sabotage: func(s *sabotaged) { s.cache = replacing(atTouchWithoutEnd(func() { select {} })) },
+		},
+		{
+			Name: "panics",
+			Case: "cache/touch/takes-it-away", Collateral: []string{"cache/touch/what-is-absent-is-not-found", "cache/lifetime/what-has-ended-is-absent-to-all", "cache/watch/a-refused-write-is-no-change", "cache/guard"},
+			sabotage: func(s *sabotaged) { s.cache = replacing(atTouchWithoutEnd(func() { panic("sabotaged") })) },
+		},
+	}
+}
+
+type unsupported struct{}
+
+func (unsupported) Held(context.Context, cache.Page) (cache.Leases, error) {
+	return cache.Leases{}, fault.New(fault.Unsupported, "not built yet")
+}
+
+// atTouchWithoutEnd does something bad in one place, so that not every case fails with it.
+func atTouchWithoutEnd(bad func()) func(cache.Backend, *driver) {
+	return func(honest cache.Backend, d *driver) {
+		d.touch = func(ctx context.Context, lifetimes []cache.Lifetime) ([]cache.Touched, error) {
+			for _, l := range lifetimes {
+				if l.TTL == 0 {
+					bad()
+				}
+			}
+			return honest.Touch(ctx, lifetimes)
+		}
+	}
+}
+
+// ignoreContext waits for the store whatever the caller's context says.
+func ignoreContext(honest cache.Backend, d *driver) {
+	d.get = func(ctx context.Context, r []cache.Read) ([]cache.Got, error) { return honest.Get(endless(ctx), r) }
+	d.set = func(ctx context.Context, w []cache.Write) ([]cache.Written, error) {
+		return honest.Set(endless(ctx), w)
+	}
+	d.remove = func(ctx context.Context, r []cache.Removal) ([]cache.Removed, error) {
+		return honest.Delete(endless(ctx), r)
+	}
+	d.touch = func(ctx context.Context, l []cache.Lifetime) ([]cache.Touched, error) {
+		return honest.Touch(endless(ctx), l)
+	}
+	d.add = func(ctx context.Context, i []cache.Increment) ([]cache.Sum, error) {
+		return honest.Add(endless(ctx), i)
+	}
+	d.keys = func(ctx context.Context, p cache.Page) (cache.Keys, error) { return honest.Keys(endless(ctx), p) }
+	d.acquire = func(ctx context.Context, c []cache.Claim) ([]cache.Lease, error) {
+		return honest.Acquire(endless(ctx), c)
+	}
+	d.renew = func(ctx context.Context, l []cache.Lease) ([]cache.Lease, error) {
+		return honest.Renew(endless(ctx), l)
+	}
+	d.release = func(ctx context.Context, l []cache.Lease) ([]error, error) { return honest.Release(endless(ctx), l) }
+}
+
+func endless(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
