@@ -52,3 +52,34 @@ func BenchmarkSetWithTTLAboveTheDriver(b *testing.B) {
 		_, _ = c.Set(b.Context(), "k", value, cache.TTL(1<<40))
 	}
 }
+
+func (d *instantly) Acquire(_ context.Context, claims []cache.Claim) ([]cache.Lease, error) {
+	return []cache.Lease{{Lock: claims[0].Lock, Holder: claims[0].Holder, Fence: 1}}, nil
+}
+
+func (d *instantly) Release(context.Context, []cache.Lease) ([]error, error) {
+	return []error{nil}, nil
+}
+
+func BenchmarkLockAndUnlockAboveTheDriver(b *testing.B) {
+	c := newInstantly()
+	defer c.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		lock, err := c.Lock(b.Context(), "l")
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = lock.Unlock(b.Context())
+	}
+}
+
+func BenchmarkLoadOfWhatIsThereAboveTheDriver(b *testing.B) {
+	c := newInstantly()
+	defer c.Close()
+	load := func(context.Context) ([]byte, error) { return nil, nil }
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = c.Load(b.Context(), "k", cache.LoadOptions{}, load)
+	}
+}

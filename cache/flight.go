@@ -144,7 +144,7 @@ func (f *flight) run(ctx context.Context) {
 func (f *flight) lead(ctx context.Context) (Entry, error) {
 	if f.held != nil {
 		entry, err := f.loadUnder(ctx, f.held)
-		if lost := f.held.whyEnded(); err == error(errRefused) && lost != nil {
+		if lost := f.held.whyEnded(); errors.Is(err, errRefused) && lost != nil {
 			err = lost
 		}
 		return entry, f.c.at(err, f.op, f.key)
@@ -167,7 +167,7 @@ func (f *flight) lead(ctx context.Context) (Entry, error) {
 			return Entry{}, err
 		}
 		entry, err := f.loadAndUnlock(ctx, lock)
-		if err != error(errRefused) {
+		if !errors.Is(err, errRefused) {
 			return entry, err
 		}
 		if refusals++; refusals == mostRefusals || ctx.Err() != nil {

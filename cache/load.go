@@ -53,6 +53,9 @@ func (c *Cache) Load(ctx context.Context, key string, o LoadOptions, load func(c
 		}
 		return l.answer(got.Entry)
 	}
+	if err := l.inItsOwnLoader(ctx); err != nil {
+		return Entry{}, err
+	}
 	if l.held = o.Under; l.held == nil {
 		l.held = c.heldWithin(ctx, key)
 	}

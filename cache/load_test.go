@@ -559,3 +559,19 @@ func TestLoadOptionsThatCannotBeAreInvalid(t *testing.T) {
 	_, err := c.Load(t.Context(), "k", cache.LoadOptions{}, nil)
 	requireCode(t, fault.Invalid, err)
 }
+
+func TestALoaderThatAsksForItsOwnKeyIsToldSo(t *testing.T) {
+	c := newStore(t).node()
+
+	_, err := c.Load(t.Context(), "k", cache.LoadOptions{}, func(ctx context.Context) ([]byte, error) {
+		_, err := c.Load(ctx, "k", cache.LoadOptions{}, never(t))
+		return nil, err
+	})
+
+	requireCode(t, fault.Invalid, err)
+	require.Contains(t, err.Error(), "same key")
+	must(t, "b")(c.Load(t.Context(), "a", cache.LoadOptions{}, func(ctx context.Context) ([]byte, error) {
+		entry, err := c.Load(ctx, "b", cache.LoadOptions{}, func(context.Context) ([]byte, error) { return []byte("b"), nil })
+		return entry.Value, err
+	}))
+}

@@ -8,6 +8,20 @@ import (
 	"github.com/gobackplane/backplane/fault"
 )
 
+// loadingKey is found in the context of a key's loader.
+type loadingKey struct {
+	c   *Cache
+	key string
+}
+
+// inItsOwnLoader refuses a load that would wait for itself.
+func (l *loading) inItsOwnLoader(ctx context.Context) error {
+	if ctx.Value(loadingKey{l.c, l.key}) == nil {
+		return nil
+	}
+	return l.c.fault(fault.Invalid, l.op, l.key, "the loader of this key asks for the same key; have it read the source")
+}
+
 // run calls the loader, and makes a fault of its panic.
 func (l *loading) run(ctx context.Context) (value []byte, err error) {
 	l.c.stats.loads.Add(1)
@@ -18,5 +32,5 @@ func (l *loading) run(ctx context.Context) (value []byte, err error) {
 			value, err = nil, l.c.fault(fault.Internal, l.op, l.key, "the loader panicked: %v", p)
 		}
 	}()
-	return l.load(ctx)
+	return l.load(context.WithValue(ctx, loadingKey{l.c, l.key}, true))
 }

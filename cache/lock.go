@@ -155,7 +155,7 @@ func (l *Lock) Context() context.Context { return l.ctx }
 // by itself. Unlocking again is nil.
 func (l *Lock) Unlock(ctx context.Context) error {
 	const op = "cache: unlock"
-	if ended := l.c.keeper.remove(l); ended == errUnlocked {
+	if ended := l.c.keeper.remove(l); errors.Is(ended, errUnlocked) {
 		return nil
 	} else if ended != nil {
 		return l.c.at(ended, op, l.Name())
