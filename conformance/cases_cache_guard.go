@@ -182,8 +182,8 @@ func guardAtomic(e *Env) {
 			}))
 		}()
 		e.sleep(time.Duration(round) * 137 * time.Microsecond) // at whatever moment of what they do
-		lease := nodes[round%2].mustAcquire(key, "holder", time.Minute)
-		nodes[round%2].mustWrite(cache.Write{Key: key, Value: []byte("mine"), Guard: cache.Guard{Holder: "holder", Fence: lease.Fence}})
+		nodes[round%2].mustAcquire(key, "holder", time.Minute)
+		nodes[round%2].mustSet(key, "mine")
 		for range 5 {
 			nodes[(round+1)%2].mustHave(key, "mine") // nobody else writes from the moment at which Acquire answered
 			e.sleep(time.Millisecond)
