@@ -21,7 +21,11 @@ const (
 
 // invoke is the innermost Invoker.
 func (p *Peer) invoke(ctx context.Context, r Request, each func(Reply) bool) error {
-	if err := p.check(r); err != nil {
+	err := p.check(r)
+	if err == nil {
+		err = fault.FromContext(ctx)
+	}
+	if err != nil {
 		return fault.In(err, "rpc: call", r.Method)
 	}
 	if _, limited := ctx.Deadline(); !limited {

@@ -189,7 +189,8 @@ func (p *Peer) Ready(ctx context.Context) error {
 // Self is this node as the others see it.
 func (p *Peer) Self() Member { return p.members.roster().members[p.self].Member }
 
-// Members is who is there, this node too, in the order in which they started. What it answers is the caller's.
+// Members is who is there, this node too, in the order in which they started (by their own clocks, to the
+// millisecond). What it answers is the caller's.
 func (p *Peer) Members() []Member { return p.members.roster().list() }
 
 // Fenced reports whether this node takes itself for dead, because it does not hear its own heartbeat.
