@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,11 +35,13 @@ func TestAStoreAwayAtSettlementCausesNoSecondRun(t *testing.T) {
 				s := newStore(t)
 				enqueue(t, s, 10)
 				var runs atomic.Int64
+				var goAway sync.Once
 				w := newWorker(t, s, queue.WorkerOptions{}, func(context.Context, *queue.Job[int]) error {
-					if runs.Add(1) == 1 {
+					runs.Add(1)
+					goAway.Do(func() {
 						faults(s, away(""))
 						time.AfterFunc(time.Second, func() { s.faulty(nil, nil) })
-					}
+					})
 					return nil
 				})
 				start(t, w)
@@ -127,12 +130,14 @@ func TestSettlementsAreGivenUpWhenTheirLeasesHaveEnded(t *testing.T) {
 		s.lease = 2 * time.Second
 		enqueue(t, s, 10)
 		var runs atomic.Int64
+		var goAway sync.Once
 		var log strings.Builder
 		w := newWorker(t, s, queue.WorkerOptions{Logger: textLogger(&log)}, func(context.Context, *queue.Job[int]) error {
-			if runs.Add(1) == 1 {
+			runs.Add(1)
+			goAway.Do(func() {
 				s.faulty(away(""), nil)
 				time.AfterFunc(10*time.Second, func() { s.faulty(nil, nil) })
-			}
+			})
 			return nil
 		})
 		start(t, w)
