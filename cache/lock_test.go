@@ -625,3 +625,38 @@ func TestLockAndCloseAtTheSameTimeLeaveNothingHeld(t *testing.T) {
 		require.Empty(t, collect(t, observer.Locks(t.Context(), "")))
 	}
 }
+
+// A renewal may fail for one lock of many.
+type choosy struct {
+	cache.Driver
+	refuses string
+}
+
+func (d choosy) Renew(ctx context.Context, leases []cache.Lease) ([]cache.Lease, error) {
+	all, err := d.Driver.Renew(ctx, leases)
+	for i := range all {
+		if leases[i].Lock == d.refuses {
+			all[i].Err = errAway
+		}
+	}
+	return all, err
+}
+
+func TestOneLocksFailedRenewalDoesNotHarmTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, link := newStore(t).faulty()
+		link.Driver = choosy{link.Driver, "bad"}
+		var locks []*cache.Lock
+		for _, name := range []string{"a", "bad", "z"} {
+			lock, err := c.Lock(t.Context(), name)
+			require.NoError(t, err)
+			locks = append(locks, lock)
+		}
+
+		time.Sleep(time.Minute)
+
+		require.NoError(t, locks[0].Context().Err())
+		require.NoError(t, locks[2].Context().Err())
+		require.ErrorIs(t, context.Cause(locks[1].Context()), cache.ErrLeaseLost)
+	})
+}

@@ -164,8 +164,7 @@ func (k *keeper) run() {
 // look tells of losses, begins the calls that are due, and answers in how long to look again.
 func (k *keeper) look() time.Duration {
 	now := k.c.clock()
-	var lost, due []*Lock
-	var soon []*Lock
+	var lost, due, soon []*Lock
 	k.mu.Lock()
 	next := forever
 	if len(k.held) > 0 {
@@ -238,6 +237,7 @@ func (k *keeper) renew(locks []*Lock, leases []Lease, sent instant, patience tim
 		err = fault.New(fault.Internal, "the transport gave %d answers to %d renewals", len(answers), len(leases))
 	}
 	var lost []*Lock
+	trouble := err // whose locks are tried again
 	k.mu.Lock()
 	again := k.c.clock().mono
 	for i, l := range locks {
@@ -255,15 +255,15 @@ func (k *keeper) renew(locks []*Lock, leases []Lease, sent instant, patience tim
 			delete(k.held, l)
 			lost = append(lost, l)
 		default:
-			err = failure
+			trouble = failure
 			l.renewAt = again + retryDelay(l.lease)
 		}
 	}
 	k.mu.Unlock()
 	k.tell(lost)
-	if err != nil && !k.c.closed.Load() {
+	if trouble != nil && !k.c.closed.Load() {
 		k.c.stats.renewalsFailed.Add(1)
-		k.c.log.Warn("cache: locks could not be renewed; trying again", "locks", len(locks), "error", err)
+		k.c.log.Warn("cache: locks could not be renewed; trying again", "locks", len(locks), "error", trouble)
 	}
 }
 
