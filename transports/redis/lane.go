@@ -18,8 +18,9 @@ import (
 // pipeline while something is. So a lone caller pays for no batching, and many share round trips.
 //
 //   - Idle: the caller runs its command itself, on its own goroutine. Handing it to another would cost a lone caller up
-//     to half of its throughput (measured: two wake-ups across cores). A caller whose context can end cannot do that,
-//     because go-redis reads on when a context is cancelled; it hands over to a sender and stays free to leave.
+//     to half of its throughput (measured: two wake-ups across cores). go-redis reads on when a context is cancelled, so
+//     this goes over a connection that can be interrupted (see solo). With an application's own client there is none: a
+//     caller whose context can end then hands over to a sender, and stays free to leave.
 //   - Busy: calls queue. When what is under way is answered, a sender takes all that waits as one pipeline.
 //   - Stalled: when the oldest call has waited for patience (a large reply, a far server), another pipeline is begun
 //     beside, up to senders of them. One alone is best while answers come fast: measured at 64 callers, two in flight
@@ -29,6 +30,7 @@ import (
 // The queue is as long as callers wait, and no longer: who leaves takes its call along.
 type lane struct {
 	client *redis.Client
+	solo   *solo // may be nil, as with an application's own client; no two lanes share one
 
 	mu     sync.Mutex
 	queue  []*call
@@ -100,10 +102,10 @@ func (l *lane) do(ctx context.Context, cmds ...redis.Cmder) error {
 	case len(cmds) == 0:
 		l.mu.Unlock()
 		return nil
-	case l.busy == 0 && ctx.Done() == nil:
+	case l.busy == 0 && (ctx.Done() == nil || l.solo != nil):
 		l.busy++
 		l.mu.Unlock()
-		err := l.run(ctx, cmds)
+		err := l.runAlone(ctx, cmds)
 		l.pass()
 		return err
 	}
@@ -244,7 +246,7 @@ func (l *lane) sendBatch(batch []*call, cmds []redis.Cmder) []redis.Cmder {
 	for _, c := range batch {
 		cmds = append(cmds, c.cmds...)
 	}
-	l.exec(l.life, cmds)
+	l.exec(l.life, l.client, cmds)
 	for i, c := range batch {
 		c.err = linkError(c.cmds)
 		batch[i] = nil
@@ -284,26 +286,42 @@ func (l *lane) doBeside(ctx context.Context, cmds []redis.Cmder) error {
 	}
 }
 
+// runAlone runs the commands of one call on its caller's goroutine. It is not called concurrently: only while nothing
+// else is under way does a caller do so, and it counts in busy.
+func (l *lane) runAlone(ctx context.Context, cmds []redis.Cmder) error {
+	if l.solo == nil {
+		return l.run(ctx, cmds)
+	}
+	stop := l.solo.watch(ctx)
+	l.exec(ctx, l.solo.client, cmds)
+	stop()
+	err := linkError(cmds)
+	if err != nil && ctx.Err() != nil {
+		return fault.FromContext(ctx)
+	}
+	return err
+}
+
 // run runs the commands of one call.
 func (l *lane) run(ctx context.Context, cmds []redis.Cmder) error {
-	l.exec(ctx, cmds)
+	l.exec(ctx, l.client, cmds)
 	return linkError(cmds)
 }
 
 // exec sends commands, reads their replies into them, and loads the scripts that the server turned out not to know.
-func (l *lane) exec(ctx context.Context, cmds []redis.Cmder) {
-	l.roundTrip(ctx, cmds)
+func (l *lane) exec(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
+	roundTrip(ctx, client, cmds)
 	if again := l.unknownScripts(cmds); len(again) > 0 {
-		l.roundTrip(ctx, again)
+		roundTrip(ctx, client, again)
 	}
 }
 
-func (l *lane) roundTrip(ctx context.Context, cmds []redis.Cmder) {
+func roundTrip(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	if len(cmds) == 1 {
-		_ = l.client.Process(ctx, cmds[0]) // the error is in the command
+		_ = client.Process(ctx, cmds[0]) // the error is in the command
 		return
 	}
-	pipe := l.client.Pipeline()
+	pipe := client.Pipeline()
 	_ = pipe.BatchProcess(ctx, cmds...) // only collects
 	_, err := pipe.Exec(ctx)
 	// The errors are in the commands, but for one case: what the server said against a new connection (a wrong password,

@@ -45,12 +45,11 @@ func Open(ctx context.Context, s transports.Settings) (transports.Transport, err
 	if err := transports.CheckNamespace(s.Namespace); err != nil {
 		return nil, located(err, op, s.Namespace)
 	}
-	client, err := c.client()
+	client, alone, err := c.clients()
 	if err != nil {
 		return nil, located(err, op, c.address)
 	}
-	t := assemble(client, c.address, s)
-	t.owned = true
+	t := assemble(client, alone, c.address, s)
 	if err := t.connect(ctx, c.attempts); err != nil {
 		return nil, errors.Join(located(err, op, c.address), t.Close())
 	}
@@ -68,7 +67,7 @@ func New(ctx context.Context, client *redis.Client, s transports.Settings) (*Tra
 		return nil, located(err, op, s.Namespace)
 	}
 	address := client.Options().Addr
-	t := assemble(client, address, s)
+	t := assemble(client, nil, address, s)
 	if err := t.connect(ctx, 1); err != nil {
 		return nil, errors.Join(located(err, op, address), t.Close())
 	}

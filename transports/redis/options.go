@@ -255,17 +255,17 @@ func spanOption(field func(*config) *time.Duration) func(*config, any) error {
 	}
 }
 
-// client makes the client of a config. It connects when it is first used.
-func (c config) client() (*redis.Client, error) {
+// clients makes the clients of a config: one for all, and one for lone callers. They connect when they are first used.
+func (c config) clients() (*redis.Client, *solo, error) {
 	network := "tcp"
 	if c.unix {
 		network = "unix"
 	}
 	secure, err := c.tlsConfig()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return redis.NewClient(&redis.Options{
+	o := redis.Options{
 		Network: network, Addr: c.address, Username: c.username, Password: c.password, DB: c.database, TLSConfig: secure,
 		PoolSize: c.poolSize, DialTimeout: c.dialTimeout, ReadTimeout: c.readTimeout, WriteTimeout: c.writeTimeout,
 		// Replies mean the same in both protocols; the older spares a look for push messages before each command.
@@ -275,7 +275,10 @@ func (c config) client() (*redis.Client, error) {
 		DialerRetries:            1,
 		ContextTimeoutEnabled:    true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	}), nil
+	}
+	alone := newSolo(o)
+	o.Dialer = dialer(&o, nil)
+	return redis.NewClient(&o), alone, nil
 }
 
 func (c config) tlsConfig() (*tls.Config, error) {

@@ -44,7 +44,7 @@ func init() {
 // Transport is one node's connection to a Redis server. All methods may be called concurrently.
 type Transport struct {
 	client  *redis.Client
-	owned   bool   // the client is ours, and Close closes it
+	solo    *solo  // nil when client is the application's own, which Close leaves open
 	address string // for errors: never with a password
 	ns      string
 	log     *slog.Logger
@@ -70,14 +70,15 @@ type closer interface{ close() }
 var errClosed = fault.New(fault.Closed, "the transport is closed")
 
 // assemble makes the transport around a client that answers.
-func assemble(client *redis.Client, address string, s transports.Settings) *Transport {
-	t := &Transport{client: client, address: address, ns: s.Namespace, log: s.Logger}
+func assemble(client *redis.Client, alone *solo, address string, s transports.Settings) *Transport {
+	t := &Transport{client: client, solo: alone, address: address, ns: s.Namespace, log: s.Logger}
 	if t.log == nil {
 		t.log = slog.Default()
 	}
 	t.log = t.log.With("transport", Kind, "namespace", t.ns)
 	t.life, t.end = context.WithCancelCause(context.Background())
 	t.lane = newLane(client)
+	t.lane.solo = alone
 	t.receiver = newReceiver(t)
 	t.cached = newCache(t)
 	t.pubsubs = newPubSub(t)
@@ -113,15 +114,14 @@ func (t *Transport) Close() error {
 	t.closing.Do(func() {
 		t.end(errClosed)
 		t.lane.shut()
+		// First the connections: with a server that hangs, what is under way ends with them.
+		if t.solo != nil {
+			t.closed = errors.Join(t.solo.client.Close(), t.client.Close())
+		}
 		for _, part := range t.closers {
 			part.close()
 		}
 		t.receiver.close()
-		if t.owned {
-			if err := t.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
-				t.closed = t.fault(err, "redis: close", "")
-			}
-		}
 		if !t.lane.wait() {
 			t.log.Warn("commands are still under way after Close; they end with the client's timeouts")
 		}
