@@ -27,10 +27,15 @@ var queueCapabilities = queue.Capabilities{
 
 // queueDriver is the task queue in Redis. What must be atomic is one script each; see lua/queue_*.lua, and queue_keys.go
 // for what they keep where.
+//
+// Claims and settlements have lanes of their own: in one lane with all the rest each would wait for the other's answer,
+// and server and client would work by turns instead of at once.
 type queueDriver struct {
 	t        *Transport
 	check    limits.Queue
 	prefix   []string // KEYS of every script: the partition's prefix
+	claims   *lane
+	settles  *lane
 	enqueuer *enqueuer
 	waiting  *waitingRoom
 }
@@ -40,22 +45,38 @@ func newQueue(t *Transport) (*queue.Backend, closer) {
 		t:      t,
 		check:  limits.Queue{Transport: Kind, Capabilities: queueCapabilities},
 		prefix: []string{partition(t.ns)},
+		claims: newLane(t.client), settles: newLane(t.client),
 	}
 	d.enqueuer = newEnqueuer(d)
 	d.waiting = newWaitingRoom(t, d.prefix[0])
 	return &queue.Backend{Driver: d, Admin: &queueAdmin{d}, Capabilities: queueCapabilities}, d
 }
 
-// close waits for what runs on the queue's own goroutines. The transport's life has ended already.
+// close ends what runs on the queue's own goroutines, and waits for it: for a server that is silent, as long as the
+// lanes do. The transport's life has ended already.
 func (d *queueDriver) close() {
-	d.enqueuer.close()
+	d.claims.shut()
+	d.settles.shut()
 	d.waiting.close()
+	over := make(chan struct{})
+	go func() {
+		d.waiting.running.Wait()
+		d.enqueuer.close()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-time.After(closeWait):
+		d.t.log.Warn("queue: calls are still under way after Close; they end with the client's timeouts")
+	}
+	d.claims.wait()
+	d.settles.wait()
 }
 
 // run sends one script and gives its reply, a list.
-func (d *queueDriver) run(ctx context.Context, s *script, op, subject string, args []any) ([]any, error) {
+func (d *queueDriver) run(ctx context.Context, l *lane, s *script, op, subject string, args []any) ([]any, error) {
 	cmd := s.cmd(ctx, d.prefix, args...)
-	if err := d.do(ctx, cmd); err != nil {
+	if err := d.do(ctx, l, cmd); err != nil {
 		return nil, d.t.fault(err, op, subject)
 	}
 	reply, err := cmd.Slice()
@@ -66,8 +87,8 @@ func (d *queueDriver) run(ctx context.Context, s *script, op, subject string, ar
 }
 
 // do sends commands. What fails because the transport is closing is Closed.
-func (d *queueDriver) do(ctx context.Context, cmds ...redis.Cmder) error {
-	err := d.t.lane.do(ctx, cmds...)
+func (d *queueDriver) do(ctx context.Context, l *lane, cmds ...redis.Cmder) error {
+	err := l.do(ctx, cmds...)
 	if err != nil && d.t.life.Err() != nil {
 		return errClosed
 	}
@@ -76,7 +97,7 @@ func (d *queueDriver) do(ctx context.Context, cmds ...redis.Cmder) error {
 
 // runPlain sends plain commands in one pipeline.
 func (d *queueDriver) runPlain(ctx context.Context, op, subject string, cmds ...redis.Cmder) error {
-	if err := d.do(ctx, cmds...); err != nil {
+	if err := d.do(ctx, d.t.lane, cmds...); err != nil {
 		return d.t.fault(err, op, subject)
 	}
 	for _, cmd := range cmds {

@@ -13,11 +13,11 @@ import (
 )
 
 var (
-	statsScript   = newScript("queue_stats", "queue_keys", "queue_time", "queue_line", "queue_task", "queue_stats")
-	removeScript  = newScript("queue_remove", "queue_keys", "queue_time", "queue_line", "queue_task", "queue_where", "queue_remove")
-	requeueScript = newScript("queue_requeue", "queue_keys", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_where", "queue_requeue")
-	cancelScript  = newScript("queue_cancel", "queue_keys", "queue_time", "queue_line", "queue_task", "queue_where", "queue_cancel")
-	resumeScript  = newScript("queue_resume", "queue_keys", "queue_time", "queue_wake", "queue_resume")
+	statsScript   = newScript("queue_stats", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_stats")
+	removeScript  = newScript("queue_remove", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_where", "queue_remove")
+	requeueScript = newScript("queue_requeue", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_where", "queue_requeue")
+	cancelScript  = newScript("queue_cancel", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_where", "queue_cancel")
+	resumeScript  = newScript("queue_resume", "queue_keys", "queue_wake", "queue_resume")
 )
 
 // queueAdmin is what an operator asks; see [queue.Admin]. Remove, Requeue and Cancel cost as much as there are active
@@ -53,7 +53,7 @@ func (a *queueAdmin) Stats(ctx context.Context, name string) (queue.Stats, error
 	if err := a.begin(ctx, op, name); err != nil {
 		return queue.Stats{}, err
 	}
-	reply, err := a.d.run(ctx, statsScript, op, name, []any{name})
+	reply, err := a.d.run(ctx, a.d.t.lane, statsScript, op, name, []any{name})
 	if err != nil {
 		return queue.Stats{}, err
 	}
@@ -117,7 +117,7 @@ func (a *queueAdmin) each(ctx context.Context, op string, s *script, name string
 	if len(order) == 0 {
 		return errs, nil
 	}
-	reply, err := a.d.run(ctx, s, op, name, args)
+	reply, err := a.d.run(ctx, a.d.t.lane, s, op, name, args)
 	if err != nil {
 		return nil, err
 	}

@@ -2,15 +2,13 @@ package redis
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"time"
 
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/queue"
 )
 
-var claimScript = newScript("queue_claim", "queue_keys", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_claim")
+var claimScript = newScript("queue_claim", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_claim")
 
 const (
 	askAgain   = time.Second             // a waiting claim asks at least so often, in case that a wake-up was lost
@@ -91,7 +89,8 @@ func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue
 	}
 	answers := make(chan answer)
 	started := d.waiting.start(func() {
-		tasks, again, err := d.askAll(d.t.life, c, token, args)
+		// With a context that cannot end, the lane needs no other goroutine for it.
+		tasks, again, err := d.askAll(context.WithoutCancel(ctx), c, token, args)
 		select {
 		case answers <- answer{tasks, again, err}:
 		case <-ctx.Done():
@@ -110,7 +109,7 @@ func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue
 }
 
 func (d *queueDriver) askAll(ctx context.Context, c *queue.Claim, token string, args []any) ([]queue.Leased, time.Duration, error) {
-	reply, err := d.run(ctx, claimScript, "queue: claim", c.Worker, args)
+	reply, err := d.run(ctx, d.claims, claimScript, "queue: claim", c.Worker, args)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -122,13 +121,6 @@ func (d *queueDriver) askAll(ctx context.Context, c *queue.Claim, token string, 
 	return tasks, again, nil
 }
 
-// newToken is what all leases of a claim have in common: the worker, and that it is this claim.
-func newToken(worker string) string {
-	var nonce [nonceSize / 4 * 3]byte
-	_, _ = rand.Read(nonce[:]) // crypto/rand does not fail
-	return base64.RawURLEncoding.EncodeToString(nonce[:]) + worker
-}
-
 // readClaim reads the reply of the claim script.
 func readClaim(reply []any, queues []string, token string) (tasks []queue.Leased, again time.Duration, ok bool) {
 	if len(reply) < 2 {
@@ -138,7 +130,7 @@ func readClaim(reply []any, queues []string, token string) (tasks []queue.Leased
 	if next := number(reply[1]); next > 0 {
 		again = min(again, time.Duration(next-number(reply[0]))*time.Millisecond)
 	}
-	plain, special := "p"+token, string(specialToken)+token
+	plain, special := plainToken+token, specialToken+token
 	for rest := reply[2:]; len(rest) > 0; {
 		if len(rest) < 3 {
 			return nil, 0, false

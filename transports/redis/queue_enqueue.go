@@ -10,7 +10,10 @@ import (
 	"github.com/gobackplane/backplane/queue"
 )
 
-var enqueueScript = newScript("queue_enqueue", "queue_keys", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_enqueue")
+var (
+	enqueueOneScript = newScript("queue_enqueue_one", "queue_keys", "queue_wake", "queue_enqueue_one")
+	enqueueScript    = newScript("queue_enqueue", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_enqueue")
+)
 
 // Enqueue stores tasks; see [queue.Driver].
 func (d *queueDriver) Enqueue(ctx context.Context, tasks []queue.Task) ([]queue.Receipt, error) {
@@ -119,6 +122,8 @@ func (e *enqueuer) do(ctx context.Context, b *enqueueBatch) error {
 	case <-b.done:
 		return b.err
 	case <-ctx.Done():
+	case <-e.d.t.life.Done():
+		return errClosed
 	}
 	e.mu.Lock()
 	b.left = true
@@ -151,7 +156,8 @@ func (e *enqueuer) send() {
 		if len(batches) == 0 {
 			return
 		}
-		err := e.d.sendTasks(e.d.t.life, batches)
+		// With a context that cannot end, the lane needs no other goroutine for it.
+		err := e.d.sendTasks(context.WithoutCancel(e.d.t.life), batches)
 		for _, b := range batches {
 			b.err = err
 			close(b.done)
@@ -189,8 +195,14 @@ func (e *enqueuer) close() {
 
 // sendTasks stores the tasks of some calls in one script and fills in their receipts.
 func (d *queueDriver) sendTasks(ctx context.Context, batches []*enqueueBatch) error {
-	entries, args := enqueueArgs(joined(batches))
-	refused, err := d.run(ctx, enqueueScript, "queue: enqueue", entries[0].queue, args)
+	all := joined(batches)
+	if len(all) == 1 && all[0].plain {
+		if stored, err := d.sendTask(ctx, &all[0]); stored || err != nil {
+			return err
+		}
+	}
+	entries, args := enqueueArgs(all)
+	refused, err := d.run(ctx, d.t.lane, enqueueScript, "queue: enqueue", entries[0].queue, args)
 	if err != nil {
 		return err
 	}
@@ -207,6 +219,16 @@ func (d *queueDriver) sendTasks(ctx context.Context, batches []*enqueueBatch) er
 		}
 	}
 	return nil
+}
+
+// sendTask stores the plain task of a caller who is alone. It is false when the other script has to.
+func (d *queueDriver) sendTask(ctx context.Context, e *enqueueEntry) (bool, error) {
+	cmd := enqueueOneScript.cmd(ctx, d.prefix, e.queue, e.task, e.record)
+	if err := d.do(ctx, d.t.lane, cmd); err != nil {
+		return false, err
+	}
+	stored, err := cmd.Int64()
+	return stored == 1, err
 }
 
 func joined(batches []*enqueueBatch) []enqueueEntry {

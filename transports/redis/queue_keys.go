@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -53,17 +55,33 @@ func taskID(key string) (string, error) {
 }
 
 // A token is one byte that tells whether the task needs more at its end than to be deleted ('s': it has a unique key, a
-// retention or an ID of its caller's; 'p': it has not), 16 random characters, and the worker.
+// retention or an ID of its caller's; 'p': it has not), 16 random characters, hyphens, a colon and the worker.
+//
+// The hyphens make a lease longer than zset-max-listpack-value (64). Redis keeps small sets of short members as one
+// string, and reads through all of it, parsing a number for every member, to add or remove one: with 64 to 128 leases
+// that took as long again as everything else.
 const (
-	specialToken = 's'
+	plainToken   = "p"
+	specialToken = "s"
 	nonceSize    = 16
+	tokenSize    = 64 // at least
 )
 
-func isSpecial(token string) bool { return strings.HasPrefix(token, string(specialToken)) }
+// newToken is what all leases of a claim have in common: that it is this claim, and the worker. The first byte is to be
+// put before it.
+func newToken(worker string) string {
+	var nonce [nonceSize / 4 * 3]byte
+	_, _ = rand.Read(nonce[:]) // crypto/rand does not fail
+	padding := max(0, tokenSize-1-nonceSize-1-len(worker))
+	return base64.RawURLEncoding.EncodeToString(nonce[:]) + strings.Repeat("-", padding) + ":" + worker
+}
 
+func isSpecial(token string) bool { return strings.HasPrefix(token, specialToken) }
+
+// holderOf is the worker of a token.
 func holderOf(token string) string {
 	if len(token) <= 1+nonceSize {
 		return ""
 	}
-	return token[1+nonceSize:]
+	return strings.TrimPrefix(strings.TrimLeft(token[1+nonceSize:], "-"), ":")
 }

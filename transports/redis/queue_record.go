@@ -99,10 +99,16 @@ func when(set bool, flag byte) byte {
 }
 
 // millis rounds up, so that nothing ends early.
-func millis(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
+func millis(d time.Duration) int64 {
+	ms := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return ms
+}
 
 func appendMillis(b []byte, d time.Duration) []byte {
-	ms := uint64(millis(min(d, math.MaxInt64-time.Millisecond)))
+	ms := uint64(millis(d))
 	return append(b, byte(ms>>40), byte(ms>>32), byte(ms>>24), byte(ms>>16), byte(ms>>8), byte(ms))
 }
 

@@ -13,8 +13,8 @@ import (
 )
 
 var (
-	settleScript = newScript("queue_settle", "queue_keys", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_settle")
-	extendScript = newScript("queue_extend", "queue_keys", "queue_time", "queue_extend")
+	settleScript = newScript("queue_settle", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_settle")
+	extendScript = newScript("queue_extend", "queue_keys", "queue_member", "queue_time", "queue_extend")
 )
 
 // answerMemory is how long the answer to a sender's last batch is kept: the contract says 10 minutes.
@@ -49,7 +49,7 @@ func (d *queueDriver) settle(ctx context.Context, s queue.Settlements) ([]error,
 	order = groupSettlements(s.Items, order)
 	args := append(make([]any, 0, 7+len(order)), s.Worker, strconv.FormatUint(s.Number, 10),
 		answerMemory.Milliseconds(), queueCapabilities.IDMemory.Milliseconds())
-	reply, err := d.run(ctx, settleScript, op, s.Worker, appendSettlements(args, s.Items, order))
+	reply, err := d.run(ctx, d.settles, settleScript, op, s.Worker, appendSettlements(args, s.Items, order))
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (d *queueDriver) Extend(ctx context.Context, refs []queue.Ref) ([]error, er
 		args[head] = args[head].(int) + 1
 		args = append(args, taskKey(refs[i].ID)+refs[i].Token)
 	}
-	reply, err := d.run(ctx, extendScript, op, "", args)
+	reply, err := d.run(ctx, d.settles, extendScript, op, "", args)
 	if err != nil {
 		return nil, err
 	}

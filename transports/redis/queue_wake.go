@@ -145,10 +145,14 @@ func (r *waitingRoom) subscribe() {
 		}
 		return
 	}
+	if r.closed {
+		cancel()
+		return
+	}
 	r.cancel = cancel
 }
 
-// start runs f on a goroutine that close waits for. After close it does not.
+// start runs f on a goroutine that is waited for. After close it does not.
 func (r *waitingRoom) start(f func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,12 +163,10 @@ func (r *waitingRoom) start(f func()) bool {
 	return true
 }
 
+// close ends the subscription, and lets nothing new begin. Whoever closes waits for running.
 func (r *waitingRoom) close() {
 	r.mu.Lock()
 	r.closed = true
-	r.mu.Unlock()
-	r.running.Wait()
-	r.mu.Lock()
 	cancel := r.cancel
 	r.cancel = nil
 	r.mu.Unlock()

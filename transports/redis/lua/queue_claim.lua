@@ -9,7 +9,9 @@
 -- Cost: about 6 calls a queue until enough are found, and 5 more for one that gives tasks, whatever their number;
 -- moves at most 100 scheduled, 100 expired and 100 completed tasks a queue. Independent of how long the queues are.
 local max = tonumber(ARGV[1])
+local plain_token, special_token = 'p' .. ARGV[2], 's' .. ARGV[2]
 local waiter = ARGV[3]
+local byte = string.byte
 local reply = { now, 0 }
 local taken = 0
 local again = math.huge
@@ -60,15 +62,15 @@ local function lease(queue, tasks, expires)
   local states
   if call('EXISTS', key('m', queue)) == 1 then states = call('HMGET', key('m', queue), unpack(tasks)) end
   local leases = {}
-  for i, task in ipairs(tasks) do
-    local record = records[i] or ''
+  local at = #reply
+  for i = 1, #tasks do
+    local task, record = tasks[i], records[i] or ''
     -- The token's first byte tells the settlement whether the task needs more than to be deleted.
-    local special = (record:byte(2) or 1) % 8 > 0
+    local special = (byte(record, 2) or 1) % 8 > 0
     leases[2 * i - 1] = expires
-    leases[2 * i] = task .. (special and 's' or 'p') .. ARGV[2]
-    reply[#reply + 1] = task
-    reply[#reply + 1] = record
-    reply[#reply + 1] = states and states[i] or ''
+    leases[2 * i] = task .. (special and special_token or plain_token)
+    reply[at + 1], reply[at + 2], reply[at + 3] = task, record, states and states[i] or ''
+    at = at + 3
   end
   call('ZADD', key('a', queue), unpack(leases))
 end

@@ -6,7 +6,7 @@
 --       m times: outcome (done, retry, snooze, dead, release), delay in ms, error, result.
 --       A lease without attributes is done, and its task needs nothing but to be deleted.
 -- Returns { 1, positions from 1 of the stale ones as "3 17" }, or when the batch is not the next { 0, last number }.
--- Cost: 5 calls a group, and 2 to 6 for each lease with attributes.
+-- Cost: 1 call a lease, 5 a group, and 2 to 6 for each lease with attributes.
 local sender, number = key('b', ARGV[1]), tonumber(ARGV[2])
 local id_memory = tonumber(ARGV[4])
 
@@ -24,21 +24,11 @@ local function add(what) counts[what] = (counts[what] or 0) + 1 end
 
 -- Ends the leases ARGV[from] to ARGV[to], and tells for each whether it stood. One whose time is over stands until a
 -- claim takes it back: nobody else has the task, and to refuse it would only run the task again.
+-- One call each costs half of what asking for all of them with ZMSCORE does, which prints a double for each.
 local function end_leases(queue, from, to)
-  local expires = call('ZMSCORE', key('a', queue), unpack(ARGV, from, to))
-  local stood, standing = {}, {}
-  for i = 1, #expires do
-    stood[i] = expires[i]
-    if stood[i] then standing[#standing + 1] = ARGV[from + i - 1] end
-  end
-  if #standing > 0 and call('ZREM', key('a', queue), unpack(standing)) < #standing then
-    -- One lease is in the batch twice: the first counts.
-    local seen = {}
-    for i = 1, #expires do
-      local member = ARGV[from + i - 1]
-      stood[i], seen[member] = stood[i] and not seen[member], true
-    end
-  end
+  local leases = key('a', queue)
+  local stood = {}
+  for i = from, to do stood[i - from + 1] = call('ZREM', leases, ARGV[i]) == 1 end
   return stood
 end
 

@@ -7,7 +7,7 @@ local function wake(queue, n)
     if n <= 0 then return end
     local waiting = call('ZPOPMIN', key('w', queue))
     if not waiting[1] then return end
-    if tonumber(waiting[2]) >= now then
+    if tonumber(waiting[2]) >= tonumber(call('TIME')[1]) * 1000 then
       local node, waiter = waiting[1]:match('^(.-)/(.*)$')
       if call('PUBLISH', prefix .. 'wake:' .. node, waiter) > 0 then n = n - 1 end
     end
