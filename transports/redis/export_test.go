@@ -11,3 +11,6 @@ func SetSilence(t transports.Transport, d time.Duration) { t.(*Transport).receiv
 
 // LinksLost is how many subscriber connections have failed so far.
 func LinksLost(t transports.Transport) int { return t.(*Transport).receiver.health().Reconnects }
+
+// LinkUp reports whether the subscriber connection is up.
+func LinkUp(t transports.Transport) bool { return t.(*Transport).receiver.health().Connected }

@@ -217,17 +217,35 @@ func (b *bus) forget(s *subscription) {
 	delete(b.open, s)
 }
 
-// close ends all subscriptions, and waits for what delivers, unless it is called from there.
+// close ends all subscriptions, and waits for what delivers, unless it is called from there. A deliver that blocks is
+// against the contract, and is not waited for longer than closePatience.
 func (b *bus) close() {
 	b.mu.Lock()
 	open := b.open
 	b.open = nil
 	b.mu.Unlock()
 	b.groups.close()
-	for s := range open {
-		_ = s.Close()
+	if withinDeliver() {
+		for s := range open {
+			_ = s.Close()
+		}
+		return
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for s := range open {
+			_ = s.Close()
+		}
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closePatience):
+		b.t.log.Error("redis: a subscription's deliver blocks; it was left behind by Close")
 	}
 }
+
+const closePatience = 3 * time.Second
 
 func (b *bus) undecodable(subject string, err error) {
 	if n := b.complain.due(time.Now()); n > 0 {

@@ -502,3 +502,35 @@ func TestAfterCloseEverythingIsClosed(t *testing.T) {
 	require.ErrorIs(t, err, fault.Closed)
 	require.NoError(t, in.sub.Close())
 }
+
+func TestCloseOfTheTransportFromWithinDeliverReturns(t *testing.T) {
+	addr, ns := testserver.Shared(t).Addr(), testserver.Namespace(t)
+	a := node(t, addr, ns)
+	closed := make(chan error, 1)
+	_, err := a.PubSub().Subscribe(t.Context(), pubsub.Filter{Subject: "x"}, func([]pubsub.Event) { closed <- a.Close() })
+	require.NoError(t, err)
+
+	publish(t, a, to("x", "1"))
+
+	require.NoError(t, <-closed)
+}
+
+func TestCloseOfTheTransportDoesNotWaitForADeliverThatBlocks(t *testing.T) {
+	t.Parallel()
+	addr, ns := testserver.Shared(t).Addr(), testserver.Namespace(t)
+	a := node(t, addr, ns)
+	entered, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	_, err := a.PubSub().Subscribe(t.Context(), pubsub.Filter{Subject: "x"}, func([]pubsub.Event) {
+		close(entered)
+		<-release
+	})
+	require.NoError(t, err)
+	publish(t, a, to("x", "1"))
+	<-entered
+
+	began := time.Now()
+	require.NoError(t, a.Close())
+
+	require.Less(t, time.Since(began), 10*time.Second)
+}
