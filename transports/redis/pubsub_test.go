@@ -505,12 +505,12 @@ func TestAfterCloseEverythingIsClosed(t *testing.T) {
 
 func TestCloseOfTheTransportFromWithinDeliverReturns(t *testing.T) {
 	addr, ns := testserver.Shared(t).Addr(), testserver.Namespace(t)
-	a := node(t, addr, ns)
+	a, b := node(t, addr, ns), node(t, addr, ns)
 	closed := make(chan error, 1)
 	_, err := a.PubSub().Subscribe(t.Context(), pubsub.Filter{Subject: "x"}, func([]pubsub.Event) { closed <- a.Close() })
 	require.NoError(t, err)
 
-	publish(t, a, to("x", "1"))
+	publish(t, b, to("x", "1"))
 
 	require.NoError(t, <-closed)
 }
