@@ -10,42 +10,107 @@ import (
 	"github.com/gobackplane/backplane/fault"
 )
 
-// claim asks the store for a lock once. ErrLocked comes with the lease of the other holder. values is the context whose
-// values the lock's own context gets.
-func (c *Cache) claim(ctx, values context.Context, op, name string, ttl, wait time.Duration) (*Lock, Lease, error) {
-	// A holder of its own for each attempt: when an answer is lost, what it may have gained is given back without
+// askAgain is the longest time between two questions to the store of one who waits for a lock.
+const askAgain = 250 * time.Millisecond
+
+// asking asks the store for one lock, once or again and again: within the store where the transport can wait there, and
+// with growing pauses where it answers at once.
+type asking struct {
+	c        *Cache
+	op, name string
+	ttl      time.Duration
+
+	asked bool
+	delay time.Duration // before the next question
+	other error         // the last refusal: it says who holds the lock
+}
+
+// once is one question, which may wait in the store. The lock's own context gets the values of values. ErrLocked says
+// who holds the lock.
+func (a *asking) once(ctx, values context.Context, wait time.Duration) (*Lock, error) {
+	c := a.c
+	// A holder of its own for each question: when an answer is lost, what it may have gained is given back without
 	// touching a later success.
-	claim := Claim{Lock: name, Holder: c.holder + "/" + strconv.FormatUint(c.holders.Add(1), 10), TTL: ttl, Wait: wait}
+	claim := Claim{Lock: a.name, Holder: c.holder + "/" + strconv.FormatUint(c.holders.Add(1), 10), TTL: a.ttl, Wait: wait}
 	sent := c.clock()
-	leases, err := c.backend.Acquire(ctx, []Claim{claim})
-	if err == nil && len(leases) != 1 {
-		err = fault.New(fault.Internal, "the transport gave %d answers to 1 claim", len(leases))
-	}
-	var lease Lease
-	if err == nil {
-		lease, err = leases[0], leases[0].Err
+	lease, err := c.acquire(ctx, claim)
+	if errors.Is(err, ErrLocked) {
+		return nil, a.refusal(lease)
 	}
 	if err != nil {
 		if mayHaveWorked(err) {
-			c.keeper.owe(Lease{Lock: name, Holder: claim.Holder, TTL: ttl})
+			c.keeper.owe(Lease{Lock: a.name, Holder: claim.Holder, TTL: a.ttl})
 		}
-		if errors.Is(err, ErrLocked) {
-			err = c.heldByOther(op, name, lease)
-		}
-		return nil, lease, c.at(err, op, name)
+		return nil, c.at(err, a.op, a.name)
 	}
-	lease.Lock, lease.Holder, lease.TTL = name, claim.Holder, ttl
-	lock := c.newLock(values, lease, sent)
-	if err := c.keeper.add(lock); err != nil {
-		lock.cancel(err)
-		if c.closed.Load() {
-			lock.releaseSoon(ctx)
-			return nil, lease, c.closedFault(op, name)
-		}
-		c.keeper.owe(lease)
-		return nil, lease, c.fault(fault.Unavailable, op, name, "the store's answer came so late that the lease may have ended; use a longer one: %w", err)
+	lease.Lock, lease.Holder, lease.TTL = a.name, claim.Holder, a.ttl
+	return a.keep(ctx, c.newLock(values, lease, sent))
+}
+
+// keep hands a lock that was just gained to the keeper.
+func (a *asking) keep(ctx context.Context, lock *Lock) (*Lock, error) {
+	err := a.c.keeper.add(lock)
+	if err == nil {
+		return lock, nil
 	}
-	return lock, lease, nil
+	lock.cancel(err)
+	if a.c.closed.Load() {
+		lock.releaseSoon(ctx)
+		return nil, a.c.closedFault(a.op, a.name)
+	}
+	a.c.keeper.owe(lock.lease)
+	return nil, a.c.fault(fault.Unavailable, a.op, a.name, "the store's answer came so late that the lease may have ended; use a longer one: %w", err)
+}
+
+func (a *asking) refusal(other Lease) error {
+	if other.Holder == "" {
+		return a.c.fault(fault.Locked, a.op, a.name, "another holds the lock")
+	}
+	remedy := ""
+	if strings.HasPrefix(other.Holder, a.c.holder+"/") {
+		remedy = "; that is this process: to use what it holds, hand over the lock (Under), or a context that comes from it"
+	}
+	return a.c.fault(fault.Locked, a.op, a.name, "%s holds the lock until %s, unless it is renewed%s", other.Holder, other.Expires.Format(time.RFC3339), remedy)
+}
+
+// ask is the next of many questions. It answers ErrLocked no sooner than it is worth asking again.
+func (a *asking) ask(ctx, values context.Context) (*Lock, error) {
+	if a.delay > 0 {
+		if err := a.c.pause(ctx, jittered(a.delay)); err != nil {
+			return nil, err
+		}
+	}
+	wait := time.Duration(0) // the first answer comes at once, so that it can be told who holds the lock
+	if a.asked {
+		// Not long in comparison to the lease, which is counted from before the question.
+		wait = jittered(min(askAgain, a.ttl/4+1))
+	}
+	began := time.Now()
+	lock, err := a.once(ctx, values, wait)
+	if errors.Is(err, ErrLocked) {
+		a.other = err
+		switch early := time.Since(began) < wait/8; {
+		case !a.asked: // ask in earnest now
+		case early:
+			a.delay = min(max(time.Millisecond, 2*a.delay), askAgain)
+		default:
+			a.delay = 0
+		}
+		a.asked = true
+	}
+	return lock, err
+}
+
+// acquire makes one claim.
+func (c *Cache) acquire(ctx context.Context, claim Claim) (Lease, error) {
+	leases, err := c.backend.Acquire(ctx, []Claim{claim})
+	if err != nil {
+		return Lease{}, err
+	}
+	if len(leases) != 1 {
+		return Lease{}, fault.New(fault.Internal, "the transport gave %d answers to 1 claim", len(leases))
+	}
+	return leases[0], leases[0].Err
 }
 
 func (c *Cache) newLock(values context.Context, lease Lease, sent instant) *Lock {
@@ -63,57 +128,6 @@ func mayHaveWorked(err error) bool {
 		return true
 	}
 	return false
-}
-
-func (c *Cache) heldByOther(op, name string, other Lease) error {
-	if other.Holder == "" {
-		return c.fault(fault.Locked, op, name, "another holds the lock")
-	}
-	remedy := ""
-	if strings.HasPrefix(other.Holder, c.holder+"/") {
-		remedy = "; that is this process: to use what it holds, hand over the lock (Under), or a context that comes from it"
-	}
-	return c.fault(fault.Locked, op, name, "%s holds the lock until %s, unless it is renewed%s", other.Holder, other.Expires.Format(time.RFC3339), remedy)
-}
-
-// asking waits for one lock by asking the store again and again: within the store where the transport can wait there,
-// and with growing pauses where it answers at once.
-type asking struct {
-	c        *Cache
-	op, name string
-	ttl      time.Duration
-	asked    bool
-	delay    time.Duration
-	other    error // the last refusal: it says who holds the lock
-}
-
-// ask is one question. It answers ErrLocked no sooner than it is worth asking again. waiting is the context of the
-// call, values the one whose values the lock keeps.
-func (a *asking) ask(values, waiting context.Context) (*Lock, error) {
-	if a.delay > 0 {
-		if err := a.c.pause(waiting, jittered(a.delay)); err != nil {
-			return nil, err
-		}
-	}
-	wait := time.Duration(0) // the first answer comes at once, so that it can be told who holds the lock
-	if a.asked {
-		// Not long in comparison to the lease, which is counted from before the question.
-		wait = jittered(min(askAgain, a.ttl/4+1))
-	}
-	began := time.Now()
-	lock, _, err := a.c.claim(waiting, values, a.op, a.name, a.ttl, wait)
-	if errors.Is(err, ErrLocked) {
-		a.other = err
-		switch early := time.Since(began) < wait/8; {
-		case !a.asked: // ask in earnest now
-		case early:
-			a.delay = min(max(time.Millisecond, 2*a.delay), askAgain)
-		default:
-			a.delay = 0
-		}
-		a.asked = true
-	}
-	return lock, err
 }
 
 // waitEnded says of a wait that was cut short what it was for, and who was in the way.

@@ -59,7 +59,8 @@ func (c *Cache) refresh(ctx context.Context, l loading, stale Revision) {
 }
 
 func (c *Cache) refreshNow(ctx context.Context, l loading) {
-	lock, _, err := c.claim(ctx, ctx, l.op, l.key, l.o.Lease, 0)
+	asking := asking{c: c, op: l.op, name: l.key, ttl: l.o.Lease}
+	lock, err := asking.once(ctx, ctx, 0)
 	if errors.Is(err, ErrLocked) {
 		_ = c.pause(ctx, jittered(retryBusy)) // whoever has it refreshes it, or will be asked again
 		return

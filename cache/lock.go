@@ -32,9 +32,6 @@ type lockKey struct {
 	name string
 }
 
-// askAgain is the longest time between two questions to the store of one who waits for a lock.
-const askAgain = 250 * time.Millisecond
-
 // Lock takes a lock, and waits for it as long as ctx allows; Unavailable when the store cannot be reached. Those who wait
 // in one process get it in the order of their calls; between processes there is no order. Locks are not reentrant: a ctx that comes from the context of the same
 // held lock is Locked at once, and not a deadlock.
@@ -61,7 +58,7 @@ func (c *Cache) Lock(ctx context.Context, name string, options ...Option) (*Lock
 	waiting, done := c.whileOpen(ctx)
 	defer done()
 	for errors.Is(err, ErrLocked) {
-		lock, err = asking.ask(ctx, waiting)
+		lock, err = asking.ask(waiting, ctx)
 	}
 	return lock, c.waitEnded(op, name, err, asking.other)
 }
@@ -75,8 +72,8 @@ func (c *Cache) TryLock(ctx context.Context, name string, options ...Option) (*L
 	if err != nil {
 		return nil, err
 	}
-	lock, _, err := c.claim(ctx, ctx, op, name, ttl, 0)
-	return lock, err
+	asking := asking{c: c, op: op, name: name, ttl: ttl}
+	return asking.once(ctx, ctx, 0)
 }
 
 // WithLock runs f while it holds a lock, for which it waits as Lock does. The context given to f ends with ctx, and when
