@@ -48,8 +48,8 @@ type Node struct {
 
 	watching sync.WaitGroup // what waits for the workers to end
 
-	once    sync.Once
 	ending  chan struct{} // closed when Close begins
+	ended   chan struct{} // closed when it is over
 	failure error         // of Close
 }
 
@@ -66,7 +66,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{config: c, log: c.Logger, transports: all, ending: make(chan struct{})}
+	n := &Node{config: c, log: c.Logger, transports: all, ending: make(chan struct{}), ended: make(chan struct{})}
 	if err := n.assemble(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -232,17 +232,21 @@ func (n *Node) begin() ([]*queue.Worker, error) {
 //
 // It may be called twice; the second call waits for the first.
 func (n *Node) Close() error {
-	n.once.Do(func() { n.failure = n.shut() })
+	n.mu.Lock()
+	first := !n.closed
+	n.closed = true
+	n.mu.Unlock()
+	if first {
+		close(n.ending)
+		n.failure = n.shut()
+		close(n.ended)
+	}
+	<-n.ended
 	return n.failure
 }
 
 func (n *Node) shut() error {
-	n.mu.Lock()
-	n.closed = true
-	workers := n.workers
-	n.mu.Unlock()
-	close(n.ending)
-
+	workers := n.allWorkers()
 	// A worker bounds its shutdown itself; this is for one that cannot.
 	ctx, cancel := context.WithTimeout(context.Background(), n.config.Shutdown+shutdownGrace)
 	defer cancel()

@@ -185,6 +185,9 @@ func (c *Connections) Apply(ctx context.Context, id, method string, args any) (j
 		return nil, fault.In(fault.New(fault.Invalid, "the arguments cannot be encoded: %w", err), opApply, id)
 	}
 	answer, err := rpc.Call[json.RawMessage](ctx, c.peer, rpc.Node(incarnation), applyMethod, application{ID: id, Method: method, Args: raw})
+	if fault.LocalCode(err) == fault.NoReceiver {
+		err = fault.New(fault.NodeGone, "the node that held the connection is gone: %w", err)
+	}
 	return answer, fault.In(err, opApply, id)
 }
 
