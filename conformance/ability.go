@@ -68,4 +68,9 @@ func (a Ability) refusal(e *Env) {
 
 // refusals ask for an ability that is not there, and require what the answer must be. An ability without an entry is a
 // parameter that callers read, with nothing to call.
-var refusals = map[Ability]func(e *Env){}
+var refusals = map[Ability]func(e *Env){
+	NeedsCache:   func(e *Env) { refuseCache(e, cacheOf(e, e.Node)) },
+	NeedsWatcher: func(e *Env) { refuseWatch(e, cacheOf(e, e.Node)) },
+	NeedsLists:   func(e *Env) { refuseLists(e, cacheOf(e, e.Node)) },
+	NeedsHolders: func(e *Env) { refuseHolders(e, cacheOf(e, e.Node)) },
+}

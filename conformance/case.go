@@ -47,7 +47,7 @@ const (
 func All() []Case {
 	all := slices.Concat(
 		transportCases(), cacheCases(), cacheStackCases(), lockCases(), queueCases(), pubsubCases(), rpcCases(),
-		transportHookCases(), cacheHookCases(), lockHookCases(), queueHookCases(), pubsubHookCases(), rpcHookCases(),
+		transportHookCases(), cacheHookCases(), lockHookCases(), cacheStackHookCases(), queueHookCases(), pubsubHookCases(), rpcHookCases(),
 	)
 	for i := range all {
 		if all[i].Level == "" {
@@ -72,6 +72,7 @@ func Contract() []Chapter {
 		{"Transport", transportClauses},
 		{"Cache", cacheClauses},
 		{"Locks", lockClauses},
+		{"Above the cache", cacheStackClauses},
 		{"Queue", queueClauses},
 		{"Pub/sub", pubsubClauses},
 		{"RPC", rpcClauses},
