@@ -7,7 +7,7 @@ import (
 )
 
 // SetSilence shortens the bound on silence, before the first subscription.
-func SetSilence(t transports.Transport, d time.Duration) { t.(*Transport).receiver.silence = d }
+func SetSilence(t transports.Transport, d time.Duration) { t.(*Transport).boundSilence(d) }
 
 // LinksLost is how many subscriber connections have failed so far.
 func LinksLost(t transports.Transport) int { return t.(*Transport).receiver.health().Reconnects }

@@ -36,6 +36,7 @@ const firstBackoff = 200 * time.Millisecond
 //	read_timeout               5s; also how long a command waits for a server that hangs
 //	write_timeout              5s
 //	attempts                   how often to try at the start; 3
+//	silence                    5s; how long a dead subscriber connection goes unnoticed
 func Open(ctx context.Context, s transports.Settings) (transports.Transport, error) {
 	const op = "redis: open"
 	c, err := readConfig(s)
@@ -50,6 +51,7 @@ func Open(ctx context.Context, s transports.Settings) (transports.Transport, err
 		return nil, located(err, op, c.address)
 	}
 	t := assemble(client, alone, c.address, s)
+	t.boundSilence(c.silence)
 	if err := t.connect(ctx, c.attempts); err != nil {
 		return nil, errors.Join(located(err, op, c.address), t.Close())
 	}

@@ -40,6 +40,7 @@ type config struct {
 	readTimeout  time.Duration
 	writeTimeout time.Duration
 	attempts     int
+	silence      time.Duration
 }
 
 // defaults are chosen for a server nearby: a lane needs few connections, so pool_size bounds heavy calls, waits and
@@ -51,6 +52,7 @@ func defaults() config {
 		readTimeout:  5 * time.Second,
 		writeTimeout: 5 * time.Second,
 		attempts:     3,
+		silence:      defaultSilence,
 	}
 }
 
@@ -71,6 +73,7 @@ var options = map[string]func(c *config, value any) error{
 	"read_timeout":             spanOption(func(c *config) *time.Duration { return &c.readTimeout }),
 	"write_timeout":            spanOption(func(c *config) *time.Duration { return &c.writeTimeout }),
 	"attempts":                 wholeOption(func(c *config) *int { return &c.attempts }, 1),
+	"silence":                  spanOption(func(c *config) *time.Duration { return &c.silence }),
 }
 
 // readConfig reads a transport's settings: first the URL, then the options, which win. The error names what is wrong and
@@ -88,6 +91,8 @@ func readConfig(s transports.Settings) (config, error) {
 		}
 	}
 	switch {
+	case c.silence < leastSilence:
+		return c, fault.New(fault.Invalid, "option silence is %v; it must be at least %v, and several times a round trip", c.silence, leastSilence)
 	case c.address == "":
 		return c, fault.New(fault.Invalid, `no address is given; write for example url: "redis://127.0.0.1:6379"`)
 	case (c.tlsCert == "") != (c.tlsKey == ""):

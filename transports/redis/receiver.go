@@ -12,7 +12,10 @@ import (
 
 // defaultSilence bounds how long a dead link can go unnoticed. A ping leaves after each third of it, so two of them have
 // to stay without an answer.
-const defaultSilence = 5 * time.Second
+const (
+	defaultSilence = 5 * time.Second
+	leastSilence   = 100 * time.Millisecond
+)
 
 // receiver is this node's one subscriber connection: all channels and patterns of pub/sub, and the notifications of
 // cache and queue, arrive on it. It is opened by the first subscription and kept until close.
@@ -66,6 +69,12 @@ func newReceiver(t *Transport) *receiver {
 	r := &receiver{t: t, silence: defaultSilence, feeds: map[feedKey]*feed{}}
 	r.life, r.end = context.WithCancel(t.life)
 	return r
+}
+
+// boundSilence sets the bound on silence, before the first subscription.
+func (t *Transport) boundSilence(d time.Duration) {
+	t.receiver.silence = d
+	t.pubsubs.Capabilities.Silence = d
 }
 
 // subscribe returns when every message published to the channel afterwards will be delivered. deliver is called on the

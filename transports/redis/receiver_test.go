@@ -30,6 +30,17 @@ func behind(t *testing.T, addr, namespace string, silence time.Duration) (transp
 	return tr, proxy
 }
 
+func TestTheBoundOnSilenceIsAnOption(t *testing.T) {
+	url := "redis://" + testserver.Shared(t).Addr()
+	tr, err := redis.Open(t.Context(), transports.Settings{URL: url + "?silence=2s", Namespace: testserver.Namespace(t)})
+	require.NoError(t, err)
+	defer tr.Close()
+	require.Equal(t, 2*time.Second, tr.PubSub().Capabilities.Silence)
+
+	_, err = redis.Open(t.Context(), transports.Settings{URL: url + "?silence=1ms", Namespace: "n"})
+	require.ErrorIs(t, err, fault.Invalid)
+}
+
 // subscribers are one of each kind, which must all hear of a gap.
 func subscribers(t *testing.T, tr transports.Transport) map[string]*inbox {
 	t.Helper()
