@@ -61,8 +61,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// closePatience is how long Close waits for loaders that do not end with their context, and then for the store to take
-// back the locks.
+// closePatience is how long Close waits for functions that do not end with their context, and then for the store to
+// take back the locks.
 const closePatience = 3 * time.Second
 
 // Cache is one node's access to the entries, counters, lists and locks of a cluster. All methods may be called
@@ -114,11 +114,11 @@ func New(b *Backend, o Options) *Cache {
 // Capabilities says what the transport can do, and within which bounds. It is zero without a backend.
 func (c *Cache) Capabilities() Capabilities { return c.backend.Capabilities }
 
-// Close ends what this Cache runs: it cancels the contexts of the locks it holds and gives the locks back, cancels
-// loaders and background refreshes and waits for them, ends watches, and makes waiting calls return. Every later call
-// answers Closed. The transport stays open. Where a loader ignores its context for seconds, or the store does not
-// answer, Close gives up waiting and says so; locks that could not be given back end by themselves.
-// It may be called twice.
+// Close ends what this Cache runs: it cancels the contexts of the locks it holds, of loaders and of background
+// refreshes, waits for loaders, refreshes and functions under WithLock, gives the locks back, ends watches, and makes
+// waiting calls return. Every later call answers Closed. The transport stays open. Where a function ignores its context
+// for 3 s, Close gives up waiting and says so; locks that could not be given back end by themselves. It may be called
+// twice.
 func (c *Cache) Close() error {
 	c.once.Do(func() { c.failure = c.shut() })
 	return c.failure
@@ -144,7 +144,7 @@ func (c *Cache) shut() error {
 	select {
 	case <-idle:
 	case <-patience.C:
-		failure = c.fault(fault.DeadlineExceeded, op, "", "a loader has not ended %v after its context was cancelled; let loaders heed their context", closePatience)
+		failure = c.fault(fault.DeadlineExceeded, op, "", "a loader, or a function under WithLock, has not ended %v after its context was cancelled; let them heed it", closePatience)
 	}
 	c.keeper.giveBack()
 	return failure
@@ -159,6 +159,17 @@ func (c *Cache) spawn(f func()) bool {
 	}
 	c.running.Go(f)
 	return true
+}
+
+// hold makes Close wait for what the caller does until it calls done. After Close it answers false.
+func (c *Cache) hold() (done func(), open bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed.Load() {
+		return nil, false
+	}
+	c.running.Add(1)
+	return c.running.Done, true
 }
 
 // whileOpen gives a context that ends with ctx and with the Cache.

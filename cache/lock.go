@@ -77,8 +77,8 @@ func (c *Cache) TryLock(ctx context.Context, name string, options ...Option) (*L
 }
 
 // WithLock runs f while it holds a lock, for which it waits as Lock does. The context given to f ends with ctx, and when
-// the lock is lost; then WithLock answers ErrLeaseLost, unless f has an error of its own. What f starts must end with
-// that context.
+// the lock is lost or the Cache closed; then WithLock answers ErrLeaseLost or ErrClosed, unless f has an error of its own.
+// What f starts must end with that context.
 //
 // Options: as Lock.
 func (c *Cache) WithLock(ctx context.Context, name string, f func(ctx context.Context) error, options ...Option) (err error) {
@@ -89,10 +89,17 @@ func (c *Cache) WithLock(ctx context.Context, name string, f func(ctx context.Co
 	inside, done := lock.within(ctx)
 	defer done()
 	defer func() { // also when f panics
-		if lost := lock.unlockSoon(ctx); err == nil && errors.Is(lost, ErrLeaseLost) {
-			err = lost
+		ended := lock.whyEnded() // by the time when f was done
+		if lost := lock.unlockSoon(ctx); errors.Is(lost, ErrLeaseLost) {
+			ended = lost
+		}
+		if err == nil {
+			err = c.at(ended, "cache: with lock", name)
 		}
 	}()
+	if ended, open := c.hold(); open { // the next holder is not to begin before f has ended, even if Close gives the lock back
+		defer ended()
+	}
 	return f(inside)
 }
 

@@ -660,3 +660,28 @@ func TestOneLocksFailedRenewalDoesNotHarmTheOthers(t *testing.T) {
 		require.ErrorIs(t, context.Cause(locks[1].Context()), cache.ErrLeaseLost)
 	})
 }
+
+func TestCloseWaitsForWhatRunsUnderALockBeforeItGivesTheLockBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t)
+		a, b := s.node(), s.node()
+		var ended atomic.Bool
+		answer := make(chan error, 1)
+		go func() {
+			answer <- a.WithLock(t.Context(), "l", func(ctx context.Context) error {
+				<-ctx.Done()
+				time.Sleep(second)
+				ended.Store(true)
+				return nil
+			})
+		}()
+		synctest.Wait()
+		go func() { _ = a.Close() }()
+
+		_, err := b.Lock(t.Context(), "l")
+
+		require.NoError(t, err)
+		require.True(t, ended.Load())
+		requireCode(t, fault.Closed, <-answer)
+	})
+}
