@@ -23,7 +23,6 @@ type entries struct {
 	entry  keyspace
 	lock   keyspace
 	list   keyspace
-	wake   keyspace
 }
 
 func newCache(t *Transport) *cache.Backend {
@@ -42,7 +41,6 @@ func newCache(t *Transport) *cache.Backend {
 		entry:  newKeyspace(t.ns, entryKey),
 		lock:   newKeyspace(t.ns, lockKey),
 		list:   newKeyspace(t.ns, listKey),
-		wake:   newKeyspace(t.ns, wakeKey),
 	}
 	return &cache.Backend{Driver: e, Lists: lists{e}, Holders: holders{e}, Capabilities: can}
 }

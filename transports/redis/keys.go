@@ -6,13 +6,12 @@ import "strings"
 // partition. What stands between braces is the hash tag: keys that one script touches share it, so that they live in one
 // slot of a Redis Cluster.
 //
-//	bp:NS:e:{K}        string   cache entry: header and value, PX its lifetime                     cache.go
-//	bp:NS:k:{K}        string   lock: holder and fence of the live lease, PX the lease             lock.go
-//	bp:NS:f:{K}        string   the last fence given for the lock, PX a day after the last lease   lock.go
-//	bp:NS:l:{K}        list     list                                                               list.go
-//	bp:NS:wake:{K}     channel  a lock was released                                                lock.go
+//	bp:NS:e:{K}        string   cache entry: header and value, PX its lifetime                         cache_record.go
+//	bp:NS:k:{K}        string   lock: fence, lease and holder, PX at least a day after the last lease  lua/lock.lua
+//	bp:NS:k:{K}        channel  the lock was released                                                  lock_wait.go
+//	bp:NS:l:{K}        list     list, PX its lifetime                                                  list.go
 //	{bp:NS:P}…                  queue: see queue_keys.go
-//	bp:NS:ps:…         channel  pub/sub: see pubsub.go
+//	bp:NS:ps: sys: pg: …        pub/sub: see pubsub.go
 //
 // A namespace has none of : { } (see transports.CheckNamespace), so no two bleed into each other. A key is escaped so
 // that the tag is exactly K: "{" and "}" would end or begin another, and an empty tag is none at all, which is why an
@@ -20,9 +19,7 @@ import "strings"
 const (
 	entryKey = "e"
 	lockKey  = "k"
-	fenceKey = "f"
 	listKey  = "l"
-	wakeKey  = "wake"
 )
 
 // keyspace makes the keys of one kind: "bp:NS:e:{" + K + "}".

@@ -23,11 +23,8 @@ var (
 	releaseScript = newScript("lock_release", "lock", "lock_release")
 )
 
-// fenceMemory is how long a lock's record stays after its last lease.
+// fenceMemory is how long a lock's record stays at least after its last lease: MEMORY in lua/lock.lua.
 const fenceMemory = 24 * time.Hour
-
-// fenceMicros is that for the scripts, made once.
-var fenceMicros any = fenceMemory.Microseconds()
 
 // Acquire is one script for each lock.
 func (e *entries) Acquire(ctx context.Context, claims []cache.Claim) ([]cache.Lease, error) {
@@ -44,12 +41,12 @@ func (e *entries) Acquire(ctx context.Context, claims []cache.Claim) ([]cache.Le
 }
 
 var (
-	acquireOperation     = acquisition("0")
-	waitAcquireOperation = acquisition("1")
+	acquireOperation     = acquisition()
+	waitAcquireOperation = acquisition("wake me")
 )
 
-// acquisition takes locks; with mark "1" whoever has one is asked to wake those who wait.
-func acquisition(mark string) operation[cache.Claim, cache.Lease] {
+// acquisition takes locks; with a mark whoever has one is asked to wake those who wait.
+func acquisition(mark ...any) operation[cache.Claim, cache.Lease] {
 	return operation[cache.Claim, cache.Lease]{
 		op:    "cache: acquire",
 		name:  func(c *cache.Claim) string { return c.Lock },
@@ -57,8 +54,8 @@ func acquisition(mark string) operation[cache.Claim, cache.Lease] {
 		fail:  func(l *cache.Lease) *error { return &l.Err },
 		command: func(ctx context.Context, e *entries, c *cache.Claim, l *cache.Lease) redis.Cmder {
 			l.Lock, l.Holder, l.TTL = c.Lock, c.Holder, c.TTL
-			return redis.NewCmd(ctx, "evalsha", acquireScript.sha, 1, e.lock.key(c.Lock),
-				c.Holder, ttlMicros(c.TTL), fenceMicros, mark)
+			args := append(make([]any, 0, 7), "evalsha", acquireScript.sha, 1, e.lock.key(c.Lock), c.Holder, ttlMicros(c.TTL))
+			return redis.NewCmd(ctx, append(args, mark...)...)
 		},
 		answer: func(_ *entries, _ *cache.Claim, cmd redis.Cmder, l *cache.Lease) error {
 			if fence, ok := cmd.(*redis.Cmd).Val().(int64); ok {
@@ -110,7 +107,7 @@ var renewOperation = operation[cache.Lease, cache.Lease]{
 	command: func(ctx context.Context, e *entries, l, renewed *cache.Lease) redis.Cmder {
 		*renewed = cache.Lease{Lock: l.Lock, Holder: l.Holder, TTL: l.TTL}
 		return redis.NewCmd(ctx, "evalsha", renewScript.sha, 1, e.lock.key(l.Lock),
-			l.Holder, formatFence(l.Fence), ttlMicros(l.TTL), fenceMicros)
+			l.Holder, l.Fence, ttlMicros(l.TTL))
 	},
 	answer: func(_ *entries, _ *cache.Lease, cmd redis.Cmder, renewed *cache.Lease) error {
 		reply, err := cmd.(*redis.Cmd).Slice()
@@ -133,7 +130,7 @@ var releaseOperation = operation[cache.Lease, error]{
 	fail:  func(err *error) *error { return err },
 	command: func(ctx context.Context, e *entries, l *cache.Lease, _ *error) redis.Cmder {
 		return redis.NewCmd(ctx, "evalsha", releaseScript.sha, 1, e.lock.key(l.Lock),
-			l.Holder, formatFence(l.Fence), e.wake.key(l.Lock))
+			l.Holder, l.Fence)
 	},
 	answer: func(_ *entries, _ *cache.Lease, cmd redis.Cmder, _ *error) error { return cmd.Err() },
 }

@@ -87,7 +87,7 @@ func (e *entries) listen(ctx context.Context, claims []cache.Claim, over time.Ti
 		}
 	}
 	for _, c := range claims {
-		cancel, err := e.t.receiver.subscribe(within, e.wake.key(c.Lock), ring)
+		cancel, err := e.t.receiver.subscribe(within, e.lock.key(c.Lock), ring)
 		switch {
 		case err == nil:
 			cancels = append(cancels, cancel)

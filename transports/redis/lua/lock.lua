@@ -8,3 +8,4 @@
 -- Nothing more is shared, and nothing parsed from text, on purpose: a script runs from its first line at each call, and
 -- with functions and patterns here a lock took twice the time.
 local RECORD, HEADER, VERSION = '>BdddB', 26, 1
+local MEMORY = 86400000000 -- µs for which a fence is remembered after its lease: a day

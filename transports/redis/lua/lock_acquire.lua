@@ -3,8 +3,7 @@
 -- KEYS[1]  lock
 -- ARGV[1]  holder
 -- ARGV[2]  length of the lease, µs
--- ARGV[3]  how long to remember the fence after the lease, µs
--- ARGV[4]  '1': whoever releases the lock shall wake those who wait
+-- ARGV[3]  anything: whoever releases the lock shall wake those who wait
 --
 -- Returns {fence, end of the lease} when taken, or only the fence when the lease began at that very microsecond;
 -- {0, end of the lease, holder, µs left} when somebody has it; or the error CORRUPT.
@@ -22,7 +21,7 @@ if record then
   local _, last, ends, remembered, waited = struct.unpack(RECORD, record)
   if ends > now then
     local holder = string.sub(record, HEADER + 1)
-    if ARGV[4] == '1' and waited == 0 then
+    if ARGV[3] and waited == 0 then
       redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, last, ends, remembered, 1) .. holder, 'KEEPTTL')
     end
     return {0, ends, holder, ends - now}
@@ -33,10 +32,10 @@ if record then
   kept = remembered
 end
 local ends = now + ARGV[2]
-if kept >= ends + ARGV[3] then
+if kept >= ends + MEMORY then
   redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, ends, kept, 0) .. ARGV[1], 'KEEPTTL')
 else
-  kept = ends + 2 * ARGV[3]
+  kept = ends + 2 * MEMORY
   redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, ends, kept, 0) .. ARGV[1], 'PX', math.ceil((kept - now) / 1000))
 end
 if fence == now then

@@ -1,9 +1,8 @@
 -- Ends a live lease, and wakes those who wait for the lock, if any.
 --
--- KEYS[1]  lock
+-- KEYS[1]  lock, and the channel on which those listen who wait for it
 -- ARGV[1]  holder
 -- ARGV[2]  fence of the lease
--- ARGV[3]  channel on which who waits listens
 --
 -- Returns 1, or the error LOST or CORRUPT.
 -- Cost: one read, one write; one publish if somebody waits. The record stays as long as it would have without a release,
@@ -18,7 +17,7 @@ if record then
   if ends > time[1] * 1000000 + time[2] and fence == tonumber(ARGV[2]) and string.sub(record, HEADER + 1) == ARGV[1] then
     redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, 0, kept, 0), 'KEEPTTL')
     if waited == 1 then
-      redis.call('PUBLISH', ARGV[3], '')
+      redis.call('PUBLISH', KEYS[1], '')
     end
     return 1
   end

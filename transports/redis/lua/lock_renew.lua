@@ -4,7 +4,6 @@
 -- ARGV[1]  holder
 -- ARGV[2]  fence of the lease
 -- ARGV[3]  length of the lease from now, µs
--- ARGV[4]  how long to remember the fence after the lease, µs
 --
 -- Returns {fence, end of the lease}, or the error LOST or CORRUPT.
 -- Cost: one read, one write.
@@ -18,7 +17,7 @@ if record then
   local now = time[1] * 1000000 + time[2]
   if ends > now and fence == tonumber(ARGV[2]) and string.sub(record, HEADER + 1) == ARGV[1] then
     ends = now + ARGV[3]
-    kept = math.max(kept, ends + ARGV[4])
+    kept = math.max(kept, ends + MEMORY)
     redis.call('SET', KEYS[1], struct.pack(RECORD, VERSION, fence, ends, kept, waited) .. ARGV[1],
       'PX', math.ceil((kept - now) / 1000))
     return {fence, ends}
