@@ -53,57 +53,66 @@ func TestMessagesAreNumberedPerSubjectInTheOrderOfTheWire(t *testing.T) {
 // The transport here sends each batch on a connection of its own, as slow as it likes: batches that are under way
 // together overtake each other. Nothing may come out of order all the same.
 func TestConcurrentPublishersNeverMakeAFalseGap(t *testing.T) {
-	const publishers, each = 64, 50
-	synctest.Test(t, func(t *testing.T) {
-		d := &script{}
-		var mu sync.Mutex
-		turn := 0
-		d.publish = func(ctx context.Context, messages []pubsub.Message) ([]pubsub.Receipt, error) {
-			mu.Lock()
-			turn++
-			delay := time.Duration(turn*7919%13) * time.Millisecond
-			mu.Unlock()
-			time.Sleep(delay)
-			for i := range messages {
-				m := messages[i]
-				d.send(pubsub.Event{Message: &m})
-			}
-			return make([]pubsub.Receipt, len(messages)), nil
-		}
-		bus := scripted(t, d)
-		s := subscribe(t, bus, ">", pubsub.Buffer(1_000_000))
-		subjects := []string{"a", "b", "c"}
-		failed := make(chan error, publishers)
-		for p := range publishers {
-			go func() {
-				for i := range each {
-					var err error
-					if p%4 == 0 { // some publish several subjects at once
-						_, err = bus.PublishMany(context.Background(), []pubsub.Message{{Subject: subjects[(p+i)%3]}, {Subject: subjects[(p+i+1)%3]}})
-					} else {
-						_, err = bus.Publish(context.Background(), subjects[(p+i)%3], nil)
-					}
-					if err != nil {
-						failed <- err
-					}
-				}
-				failed <- nil
-			}()
-		}
-		for range publishers {
-			require.NoError(t, <-failed)
-		}
+	for name, remembered := range map[string]int{"all subjects remembered": 0, "one subject remembered": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { publishConcurrently(t, remembered) })
+		})
+	}
+}
 
-		stats := s.Stats()
-		require.EqualValues(t, publishers*each*5/4, stats.Received)
-		require.Zero(t, stats.Gaps)
-		require.Zero(t, stats.Duplicates)
-		last := map[string]uint64{}
-		for _, e := range waiting(t, s) {
-			require.Equal(t, last[e.Message.Subject]+1, e.Message.SubjectSeq)
-			last[e.Message.Subject]++
+func publishConcurrently(t *testing.T, remembered int) {
+	const publishers, each = 64, 50
+	d := &script{}
+	var mu sync.Mutex
+	turn := 0
+	d.publish = func(ctx context.Context, messages []pubsub.Message) ([]pubsub.Receipt, error) {
+		mu.Lock()
+		turn++
+		delay := time.Duration(turn*7919%13) * time.Millisecond
+		mu.Unlock()
+		time.Sleep(delay)
+		for i := range messages {
+			m := messages[i]
+			d.send(pubsub.Event{Message: &m})
 		}
-	})
+		return make([]pubsub.Receipt, len(messages)), nil
+	}
+	bus := scripted(t, d, pubsub.Options{Subjects: remembered})
+	s := subscribe(t, bus, ">", pubsub.Buffer(1_000_000))
+	subjects := []string{"a", "b", "c"}
+	failed := make(chan error, publishers)
+	for p := range publishers {
+		go func() {
+			for i := range each {
+				var err error
+				if p%4 == 0 { // some publish several subjects at once
+					_, err = bus.PublishMany(context.Background(), []pubsub.Message{{Subject: subjects[(p+i)%3]}, {Subject: subjects[(p+i+1)%3]}})
+				} else {
+					_, err = bus.Publish(context.Background(), subjects[(p+i)%3], nil)
+				}
+				if err != nil {
+					failed <- err
+				}
+			}
+			failed <- nil
+		}()
+	}
+	for range publishers {
+		require.NoError(t, <-failed)
+	}
+
+	stats := s.Stats()
+	require.EqualValues(t, publishers*each*5/4, stats.Received)
+	require.Zero(t, stats.Gaps)
+	require.Zero(t, stats.Duplicates)
+	last := map[string]uint64{}
+	for _, e := range waiting(t, s) {
+		m := e.Message
+		if m.SubjectSeq != 1 || remembered == 0 { // a forgotten subject begins again
+			require.Equal(t, last[m.Subject]+1, m.SubjectSeq)
+		}
+		last[m.Subject] = m.SubjectSeq
+	}
 }
 
 func TestThoseWhoComeWhileABatchIsUnderWayAreSentTogether(t *testing.T) {

@@ -324,7 +324,7 @@ func (e *elections) handOut(ballots []ballot) {
 	for _, b := range ballots {
 		switch {
 		case b.message != nil:
-			if s := b.share.next(); s != nil {
+			if s := b.share.next(b.message); s != nil {
 				s.box.post(letter{message: b.message})
 			}
 		case b.gap != nil && b.member != nil:
@@ -340,16 +340,17 @@ func (e *elections) handOut(ballots []ballot) {
 	e.round = nil
 }
 
-// next is the member whose turn it is: one that is leaving only if there is no other.
-func (sh *share) next() *subscription {
+// next is the member whose turn it is to have a message. One without room for it, or about to leave, has its turn only if
+// there is no other.
+func (sh *share) next(m *pubsub.Message) *subscription {
 	for range sh.members {
 		sh.turn++
-		if s := sh.members[sh.turn%len(sh.members)]; !s.leaving {
+		if s := sh.members[sh.turn%len(sh.members)]; !s.leaving && s.box.hasRoom(m) {
 			return s
 		}
 	}
 	if len(sh.members) > 0 {
-		return sh.members[0]
+		return sh.members[sh.turn%len(sh.members)]
 	}
 	return nil
 }

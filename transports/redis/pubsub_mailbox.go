@@ -53,7 +53,7 @@ func (b *mailbox) post(l letter) {
 		return
 	}
 	switch n := len(b.queue); {
-	case l.gap == nil && (n >= mailboxLetters || n > 0 && b.bytes+l.size() > mailboxBytes):
+	case l.gap == nil && !b.fits(l):
 		b.overflow()
 	case l.gap != nil && n > 0 && b.queue[n-1].gap != nil && b.queue[n-1].gap.Cause == l.gap.Cause:
 		// The same gap, with nothing in between.
@@ -69,6 +69,17 @@ func (b *mailbox) post(l letter) {
 		b.drained = make(chan struct{})
 		go b.drain()
 	}
+}
+
+// fits reports whether there is room for a message; always for a single one.
+func (b *mailbox) fits(l letter) bool {
+	return len(b.queue) == 0 || len(b.queue) < mailboxLetters && b.bytes+l.size() <= mailboxBytes
+}
+
+func (b *mailbox) hasRoom(m *pubsub.Message) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fits(letter{message: m})
 }
 
 // overflow counts a letter that does not fit in a gap at the end of the queue.
