@@ -20,13 +20,14 @@ const module = "github.com/gobackplane/backplane"
 var may = map[string][]string{
 	"fault":                 {},
 	"internal":              {"fault", "internal"},
+	"internal/limits":       {"fault", "internal", "cache", "queue", "pubsub"}, // what drivers check alike; only they import it
 	"cache":                 {"fault", "internal"},
 	"queue":                 {"fault", "internal"},
 	"pubsub":                {"fault", "internal"},
 	"rpc":                   {"fault", "internal", "pubsub"},
 	"transports":            {"fault", "internal", "cache", "queue", "pubsub", "rpc"},
-	"transports/memory":     {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
-	"transports/redis":      {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
+	"transports/memory":     {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
+	"transports/redis":      {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
 	"conformance":           {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
 	"conformance/saboteurs": {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "conformance"},
 	"backplane":             {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
