@@ -44,7 +44,8 @@ func Header(name, value string) CallOption {
 
 // Repeatable says that the call may run more than once. A call to one node is then tried again, until its deadline, when
 // the way there fails: Unavailable, NodeGone (if another node can take it) and NoReceiver. What a handler answers is
-// never a reason to call again.
+// never a reason to call again. Without this only a request that certainly has not run is tried again: one that nobody
+// received, once, and one that a closing node refused, on another node.
 func Repeatable() CallOption { return func(o *callOptions) { o.repeatable = true } }
 
 // FirstOK makes Call take the first answer that is no error, instead of the first. Only if every node fails is there an

@@ -30,8 +30,8 @@ const (
 )
 
 // The bodies of frames are sequences of unsigned varints and of byte strings that are preceded by their length; a
-// payload comes last and takes what is left. A body may grow at the end of its head in a later version only behind a
-// new flag, so an unknown flag is refused.
+// payload comes last and takes what is left. In a later version a body without a payload may grow at its end, which older
+// nodes do not read; one with a payload only behind a new flag, and a frame with a flag that is not known is refused.
 
 func appendText(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))

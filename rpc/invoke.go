@@ -186,28 +186,26 @@ func (p *Peer) recheck(c *call) {
 // giveUp ends a call of which some answers are missing: what has come is handed on, then the nodes that are missing.
 func (p *Peer) giveUp(c *call, why error, each func(Reply) bool) error {
 	p.cancel(c)
-	for _, m := range c.missing() {
-		c.fill(m.Incarnation, nil, why)
-	}
 	missing := 0
+	for _, m := range c.missing() {
+		if c.fill(m.Incarnation, nil, unanswered(why, "node "+describe(m)+" had not answered")) {
+			missing++
+		}
+	}
 	for more := true; more; {
 		select {
 		case reply := <-c.replies:
-			if reply.Err == why {
-				missing++
-			}
 			more = each(reply)
 		default:
 			more = false
 		}
 	}
-	var known *fault.Error
-	if !errors.As(why, &known) {
-		return why
-	}
-	at := *known
-	at.Message = fmt.Sprintf("%d of %d nodes had not answered", missing, len(c.members))
-	return &at
+	return unanswered(why, fmt.Sprintf("%d of %d nodes had not answered", missing, len(c.members)))
+}
+
+// unanswered is what ended a call, with what was missing then.
+func unanswered(why error, what string) error {
+	return &fault.Error{Code: fault.CodeOf(why), Message: what, Err: why}
 }
 
 // cancel tells the nodes that have not answered that nobody waits.

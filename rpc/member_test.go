@@ -22,7 +22,9 @@ type journal struct {
 	events []string
 }
 
+// read is what happened since it was last read; it waits until all of it is written down.
 func (j *journal) read() []string {
+	synctest.Wait()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	events := j.events
