@@ -56,11 +56,10 @@ func newQueue(t *Transport) (*queue.Backend, closer) {
 // lanes do. The transport's life has ended already.
 func (d *queueDriver) close() {
 	d.claims.shut()
-	d.settles.shut()
 	d.waiting.close()
 	over := make(chan struct{})
 	go func() {
-		d.waiting.running.Wait()
+		d.waiting.running.Wait() // claims that nobody waits for give their tasks back
 		d.enqueuer.close()
 		close(over)
 	}()
@@ -69,6 +68,7 @@ func (d *queueDriver) close() {
 	case <-time.After(closeWait):
 		d.t.log.Warn("queue: calls are still under way after Close; they end with the client's timeouts")
 	}
+	d.settles.shut()
 	d.claims.wait()
 	d.settles.wait()
 }

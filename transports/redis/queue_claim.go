@@ -79,21 +79,19 @@ func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue
 	for _, name := range c.Queues {
 		args = append(args, name)
 	}
-	if ctx.Done() == nil {
-		return d.askAll(ctx, c, token, args)
-	}
 	type answer struct {
 		tasks []queue.Leased
 		again time.Duration
 		err   error
 	}
-	answers := make(chan answer)
+	answers, left := make(chan answer), make(chan struct{})
+	defer close(left)
 	started := d.waiting.start(func() {
 		// With a context that cannot end, the lane needs no other goroutine for it.
 		tasks, again, err := d.askAll(context.WithoutCancel(ctx), c, token, args)
 		select {
 		case answers <- answer{tasks, again, err}:
-		case <-ctx.Done():
+		case <-left:
 			d.giveBack(tasks)
 		}
 	})
@@ -105,6 +103,8 @@ func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue
 		return a.tasks, a.again, a.err
 	case <-ctx.Done():
 		return nil, 0, nil
+	case <-d.t.life.Done():
+		return nil, 0, d.t.fault(errClosed, "queue: claim", c.Worker)
 	}
 }
 
@@ -165,7 +165,7 @@ func (d *queueDriver) giveBack(tasks []queue.Leased) {
 	for i, l := range tasks {
 		items[i] = queue.Settlement{Ref: l.Ref(), Outcome: queue.Release}
 	}
-	ctx, cancel := context.WithTimeout(d.t.life, askAgain)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.t.life), askAgain)
 	defer cancel()
 	if _, err := d.settle(ctx, queue.Settlements{Worker: "-", Items: items}); err != nil {
 		d.t.log.Warn("queue: tasks of an abandoned claim come back when their leases end", "tasks", len(tasks), "error", err)

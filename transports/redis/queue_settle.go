@@ -46,7 +46,7 @@ func (d *queueDriver) settle(ctx context.Context, s queue.Settlements) ([]error,
 			order = append(order, i)
 		}
 	}
-	order = groupSettlements(s.Items, order)
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(s.Items[a].Queue, s.Items[b].Queue) })
 	args := append(make([]any, 0, 7+len(order)), s.Worker, strconv.FormatUint(s.Number, 10),
 		answerMemory.Milliseconds(), queueCapabilities.IDMemory.Milliseconds())
 	reply, err := d.run(ctx, d.settles, settleScript, op, s.Worker, appendSettlements(args, s.Items, order))
@@ -71,30 +71,7 @@ func (d *queueDriver) leaseLost(op string, r queue.Ref) error {
 // isPlain tells whether a settlement needs nothing but its lease ended and its task deleted.
 func isPlain(s *queue.Settlement) bool { return s.Outcome == queue.Done && !isSpecial(s.Token) }
 
-// groupSettlements orders items by queue, and in each the plain ones first. Otherwise their order stays, so a repeated
-// batch has the same.
-func groupSettlements(items []queue.Settlement, order []int) []int {
-	sorted := slices.IsSortedFunc(order, func(a, b int) int { return compareSettlements(&items[a], &items[b]) })
-	if !sorted {
-		slices.SortStableFunc(order, func(a, b int) int { return compareSettlements(&items[a], &items[b]) })
-	}
-	return order
-}
-
-func compareSettlements(a, b *queue.Settlement) int {
-	if c := strings.Compare(a.Queue, b.Queue); c != 0 {
-		return c
-	}
-	switch plain := isPlain(a); {
-	case plain == isPlain(b):
-		return 0
-	case plain:
-		return -1
-	}
-	return 1
-}
-
-// appendSettlements adds the groups to the script's arguments.
+// appendSettlements adds the items, in an order by queue, to the script's arguments.
 func appendSettlements(args []any, items []queue.Settlement, order []int) []any {
 	for len(order) > 0 {
 		name := items[order[0]].Queue
@@ -109,15 +86,14 @@ func appendSettlements(args []any, items []queue.Settlement, order []int) []any 
 		args = append(args, name, n, 0)
 		for _, i := range group {
 			args = append(args, taskKey(items[i].ID)+items[i].Token)
-			if !isPlain(&items[i]) {
+		}
+		for at, i := range group {
+			if s := &items[i]; !isPlain(s) {
+				args = append(args, at+1, outcomes[s.Outcome], millis(s.Delay), limits.CutError(s.Error), s.Result)
 				attributed++
 			}
 		}
 		args[head+2] = attributed
-		for _, i := range group[n-attributed:] {
-			s := &items[i]
-			args = append(args, outcomes[s.Outcome], millis(s.Delay), limits.CutError(s.Error), s.Result)
-		}
 	}
 	return args
 }

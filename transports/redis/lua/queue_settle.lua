@@ -2,8 +2,8 @@
 --
 -- KEYS  1 the partition's prefix
 -- ARGV  1 sender   2 number of the batch; 0: not remembered   3 ms the answer is remembered   4 memory of IDs in ms
---       then groups: queue, leases n, of these with attributes m, n times task and token (those with attributes last),
---       m times: outcome (done, retry, snooze, dead, release), delay in ms, error, result.
+--       then groups: queue, leases n, of these with attributes m, n times task and token,
+--       m times: which lease from 1, outcome (done, retry, snooze, dead, release), delay in ms, error, result.
 --       A lease without attributes is done, and its task needs nothing but to be deleted.
 -- Returns { 1, positions from 1 of the stale ones as "3 17" }, or when the batch is not the next { 0, last number }.
 -- Cost: 1 call a lease, 5 a group, and 2 to 6 for each lease with attributes.
@@ -84,12 +84,14 @@ end
 
 local function settle_group(queue, from, n, attributed)
   local stood = end_leases(queue, from, from + n - 1)
+  local has_attributes = {}
+  for i = 1, attributed do has_attributes[tonumber(ARGV[from + n + 5 * (i - 1)])] = true end
   local done = {}
   for i = 1, n do
     if not stood[i] then
       stale[#stale + 1] = position + i
       add('stale')
-    elseif i <= n - attributed then
+    elseif not has_attributes[i] then
       done[#done + 1] = task_of(ARGV[from + i - 1])
     end
   end
@@ -100,10 +102,10 @@ local function settle_group(queue, from, n, attributed)
   end
   -- From the last to the first, so that those given back to the front of the line keep their order.
   for i = attributed, 1, -1 do
-    local at = from + n + 4 * (i - 1)
-    if stood[n - attributed + i] then
-      local task = task_of(ARGV[from + n - attributed + i - 1])
-      settle(queue, task, ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3])
+    local at = from + n + 5 * (i - 1)
+    local which = tonumber(ARGV[at])
+    if stood[which] then
+      settle(queue, task_of(ARGV[from + which - 1]), ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4])
     end
   end
 end
@@ -118,7 +120,7 @@ while at < #ARGV do
   for what, many in pairs(counts) do count(queue, what, many) end
   if fresh > 0 then wake(queue, fresh) end
   position = position + n
-  at = at + 3 + n + 4 * attributed
+  at = at + 3 + n + 5 * attributed
 end
 local answer = table.concat(stale, ' ')
 if number > 0 then call('SET', sender, ARGV[2] .. ' ' .. #ARGV .. ' ' .. answer, 'PX', ARGV[3]) end
