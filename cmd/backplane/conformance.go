@@ -50,8 +50,6 @@ link that swallows packets) need hooks, which only a Go test can give: here such
 	flags.IntVar(&f.parallel, "parallel", 8, "run so many cases at once")
 	flags.Float64Var(&f.slow, "slow", 1, "stretch all timing by this factor, for a distant store")
 	flags.BoolVar(&f.requireHooks, "require-hooks", false, "fail where a fault could not be exercised")
-	cmd.MarkFlagsOneRequired("transport", "config")
-	cmd.MarkFlagsMutuallyExclusive("transport", "config")
 	return cmd
 }
 
@@ -62,6 +60,18 @@ func (f conformanceFlags) check(ctx context.Context, out, progress io.Writer) er
 	}[f.format]
 	if !ok {
 		return fmt.Errorf("--format %q: write text, json, junit or markdown", f.format)
+	}
+	switch {
+	case f.transport == "" && f.config == "":
+		return errors.New("what is to be checked? Give --transport URL or --config FILE")
+	case f.transport != "" && f.config != "":
+		return errors.New("--transport and --config exclude each other; give one of them")
+	case f.repeat < 1:
+		return fmt.Errorf("--repeat %d: at least 1 is expected", f.repeat)
+	case f.parallel < 1:
+		return fmt.Errorf("--parallel %d: at least 1 is expected", f.parallel)
+	case f.slow <= 0:
+		return fmt.Errorf("--slow %g: more than 0 is expected", f.slow)
 	}
 	harness, name, err := f.harness(ctx)
 	if err != nil {
@@ -78,8 +88,11 @@ func (f conformanceFlags) check(ctx context.Context, out, progress io.Writer) er
 	}
 	report := conformance.Run(ctx, harness, options...)
 	report.Transport = name
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // what was cut short would look like failures
+	}
 	if len(report.Results) == 0 {
-		return fmt.Errorf("no case is below %q", f.run)
+		return fmt.Errorf("--run %q: no case has such a name; they look like cache/lock/release-by-non-holder-is-refused", f.run)
 	}
 	if err := write(report, out); err != nil {
 		return err

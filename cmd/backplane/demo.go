@@ -33,12 +33,15 @@ func demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Let a cluster count the identifiers of a source tree, and check that it did",
+		Example: `  backplane demo
+  backplane demo --kill --json
+  backplane demo --root . --transport memory: --out counts.txt`,
 		Long: `Let a cluster count the identifiers of every Go file in a tree: one task a file, one entry a file, written only if
 there is none, with progress over pub/sub and the nodes' shares gathered by RPC. Then count again in one goroutine and
-compare, file by file. It exits 0 only if every count is equal.
+compare, file by file. It exits 0 only if every count is equal, 1 if one is not, and 2 when it could not find out.
 
 With a redis-server on the PATH (or --transport redis://…) the nodes are processes; the server is started and stopped
-by the demo. Without, they are three nodes in this process, on memory.`,
+by the demo. Without, they run in this process, on memory.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -48,10 +51,10 @@ by the demo. Without, they are three nodes in this process, on memory.`,
 	flags.IntVar(&f.nodes, "nodes", 3, "how many nodes work")
 	flags.StringVar(&f.root, "root", "", "the tree; default: the Go sources of go env GOROOT")
 	flags.StringVar(&f.transport, "transport", "", "the URL of a transport; default: a Redis of its own, or memory")
-	flags.StringVar(&f.cluster, "cluster", "", "the cluster's name; its entries are kept, so that another run finds them. Default: a name of its own, and nothing is kept")
+	flags.StringVar(&f.cluster, "cluster", "", "the cluster's name; its entries stay in the store, and another run finds them. Default: a new name, and the entries are removed")
 	flags.StringVar(&f.out, "out", "", "write the counts to this file, one line a source file")
 	flags.BoolVar(&f.kill, "kill", false, "send SIGKILL to a node in the middle, and start another")
-	flags.BoolVar(&f.json, "json", false, "end with one line of JSON")
+	flags.BoolVar(&f.json, "json", false, "write the result as one line of JSON")
 	return cmd
 }
 
@@ -72,6 +75,9 @@ func (f demoFlags) run(ctx context.Context, out, events io.Writer) error {
 	if f.nodes < 1 || f.nodes > 100 {
 		return fmt.Errorf("--nodes %d: 1 to 100 are allowed", f.nodes)
 	}
+	if f.kill && f.local() {
+		return errors.New("--kill needs nodes that are processes, and so a server: install redis-server (make deps), or give --transport redis://…")
+	}
 	root, err := f.tree(ctx)
 	if err != nil {
 		return err
@@ -90,19 +96,17 @@ func (f demoFlags) run(ctx context.Context, out, events io.Writer) error {
 		options.Config.Cluster.Name = "demo-" + strings.ToLower(rand.Text()[:12])
 	}
 	options.Kind, _, _ = strings.Cut(address, ":")
-	options.Local = options.Kind == "memory"
-	if f.kill && options.Local {
-		return errors.New("--kill needs nodes that are processes, and so a server: install redis-server (make deps), or give --transport redis://…")
-	}
+	options.Local = f.local()
 	options.Bar = bar(events)
 
-	fmt.Fprintf(events, "%d nodes on %s count the identifiers of %s\n", f.nodes, options.Kind, root)
 	report, err := demo.Run(ctx, options)
 	if err != nil {
 		return err
 	}
-	report.Write(events)
-	if f.json {
+	if !f.json {
+		report.Write(out)
+	} else {
+		report.Write(events)
 		if err := json.NewEncoder(out).Encode(report); err != nil {
 			return err
 		}
@@ -125,13 +129,22 @@ func (f demoFlags) tree(ctx context.Context) (string, error) {
 	return filepath.Join(strings.TrimSpace(string(goroot)), "src"), nil
 }
 
+// local tells whether the nodes are in this process.
+func (f demoFlags) local() bool {
+	if f.transport != "" {
+		return strings.HasPrefix(f.transport, "memory:")
+	}
+	_, err := exec.LookPath("redis-server")
+	return err != nil
+}
+
 // target is the transport's URL, and what stops the server that was started for it.
 func (f demoFlags) target(ctx context.Context) (address string, stop func(), err error) {
 	nothing := func() {}
 	if f.transport != "" {
 		return f.transport, nothing, nil
 	}
-	if _, err := exec.LookPath("redis-server"); err != nil {
+	if f.local() {
 		return "memory:", nothing, nil
 	}
 	redis, err := servers.StartRedis(ctx, servers.RedisOptions{})
@@ -148,7 +161,11 @@ func bar(w io.Writer) func(done, total int) {
 		return func(int, int) {}
 	}
 	var b *progressbar.ProgressBar
+	finished := false
 	return func(done, total int) {
+		if finished {
+			return
+		}
 		if b == nil {
 			b = progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("files"))
 		}
@@ -156,7 +173,7 @@ func bar(w io.Writer) func(done, total int) {
 		if done == total {
 			_ = b.Finish()
 			fmt.Fprintln(w)
-			b = nil
+			finished = true
 		}
 	}
 }

@@ -10,10 +10,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	_ "github.com/gobackplane/backplane/transports/memory"
@@ -22,15 +25,24 @@ import (
 
 // Exit codes.
 const (
-	exitFailed   = 1 // what was asked for was done, and found wanting
-	exitCannot   = 2 // it could not be done: bad arguments, no server
-	exitCanceled = 130
+	exitFailed   = 1   // what was asked for was done, and found wanting
+	exitCannot   = 2   // it could not be done: bad arguments, no server
+	exitCanceled = 130 // it was interrupted
 )
 
 // errFailed ends the command with exitFailed after its report has said everything.
 var errFailed = errors.New("failed")
 
+// clientLog receives what go-redis prints of its own accord, to standard error if left alone: what matters of it comes
+// back as an error too, in our words. (A program may say where it goes; a library had better not.)
+type clientLog struct{}
+
+func (clientLog) Printf(ctx context.Context, format string, args ...any) {
+	slog.DebugContext(ctx, fmt.Sprintf(format, args...), "from", "go-redis")
+}
+
 func main() {
+	redis.SetLogger(clientLog{})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:]))
@@ -44,6 +56,9 @@ func run(ctx context.Context, args []string) int {
 		SilenceErrors: true,
 	}
 	root.AddCommand(demoCommand(), demoNodeCommand(), conformanceCommand(), keyCommand(), versionCommand())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	switch {
@@ -55,6 +70,6 @@ func run(ctx context.Context, args []string) int {
 		fmt.Fprintln(os.Stderr, "backplane: interrupted")
 		return exitCanceled
 	}
-	fmt.Fprintln(os.Stderr, "backplane:", err)
+	fmt.Fprintln(os.Stderr, "backplane:", strings.TrimPrefix(err.Error(), "backplane: "))
 	return exitCannot
 }

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"fmt"
 	"go/scanner"
 	"go/token"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Count is what the demo finds out about one source file.
@@ -17,10 +19,15 @@ type Count struct {
 	Lines       int    `json:"lines"`
 }
 
-// sourceFiles lists the Go files under a root, sorted, with slashes, relative to it.
+// sourceFiles lists the Go files under a root, sorted, with slashes, relative to it. The root may be a symbolic link, as
+// that of Debian's Go is; those below it are not followed.
 func sourceFiles(root string) ([]string, error) {
+	root, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return nil, err
+	}
 	var files []string
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -28,6 +35,9 @@ func sourceFiles(root string) ([]string, error) {
 			return nil
 		}
 		relative, err := filepath.Rel(root, path)
+		if !utf8.ValidString(relative) {
+			return fmt.Errorf("%q: the name is not UTF-8, and could not travel in JSON; rename the file, or name another tree with --root", path)
+		}
 		files = append(files, filepath.ToSlash(relative))
 		return err
 	})

@@ -20,17 +20,22 @@ type crew interface {
 	hire(ctx context.Context, c backplane.Config, root string) error
 	// kill ends the oldest node without a goodbye.
 	kill() error
+	// lost tells of a node that ended though nobody told it to.
+	lost() <-chan error
 	// dismiss lets all nodes finish and waits for them.
 	dismiss() error
 }
 
 // goroutines run the nodes in this process.
 type goroutines struct {
-	nodes sync.WaitGroup
-	stops []context.CancelFunc
-	mu    sync.Mutex
-	errs  []error
+	nodes  sync.WaitGroup
+	stops  []context.CancelFunc
+	losses chan error
+	mu     sync.Mutex
+	errs   []error
 }
+
+func newGoroutines() *goroutines { return &goroutines{losses: make(chan error, 1)} }
 
 func (g *goroutines) hire(ctx context.Context, c backplane.Config, root string) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -42,6 +47,9 @@ func (g *goroutines) hire(ctx context.Context, c backplane.Config, root string) 
 		g.errs = append(g.errs, err)
 		g.mu.Unlock()
 		ended <- err
+		if ctx.Err() == nil {
+			tell(g.losses, fmt.Errorf("node %s ended by itself", c.Node.Name))
+		}
 	})
 	select {
 	case <-ready:
@@ -55,6 +63,8 @@ func (g *goroutines) kill() error {
 	return errors.New("nodes in one process cannot be killed one by one")
 }
 
+func (g *goroutines) lost() <-chan error { return g.losses }
+
 func (g *goroutines) dismiss() error {
 	for _, stop := range g.stops {
 		stop()
@@ -63,15 +73,32 @@ func (g *goroutines) dismiss() error {
 	return errors.Join(g.errs...)
 }
 
+// tell tells the first loss. Nobody asks for another.
+func tell(losses chan error, err error) {
+	select {
+	case losses <- err:
+	default:
+	}
+}
+
 // processes run each node in a process of its own, as a cluster does.
 type processes struct {
 	stderr  io.Writer
 	running []*process
+	losses  chan error
+}
+
+func newProcesses(stderr io.Writer) *processes {
+	return &processes{stderr: stderr, losses: make(chan error, 1)}
 }
 
 type process struct {
-	cmd   *exec.Cmd
-	stdin io.Closer // the node works until this is closed, be it because its parent is gone
+	name   string
+	cmd    *exec.Cmd
+	stdin  io.Closer     // the node works until this is closed, be it because its parent is gone
+	told   chan struct{} // closed when it was told to end
+	exited chan struct{} // closed when it has, and err is how
+	err    error
 }
 
 // assignment is what a node's process is told, on its standard input: not in its arguments, because it holds the
@@ -102,36 +129,59 @@ func (p *processes) hire(ctx context.Context, c backplane.Config, root string) e
 	if err != nil {
 		return err
 	}
+	// When the run is interrupted a node may finish what it is at, as on dismissal.
+	cmd.Cancel, cmd.WaitDelay = stdin.Close, 2*patience
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	p.running = append(p.running, &process{cmd, stdin})
-	if err := json.NewEncoder(stdin).Encode(assignment{Config: c, Root: root}); err != nil {
-		return err
-	}
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != readyLine+"\n" {
+	each := &process{name: c.Node.Name, cmd: cmd, stdin: stdin, told: make(chan struct{}), exited: make(chan struct{})}
+	err = json.NewEncoder(stdin).Encode(assignment{Config: c, Root: root})
+	line, _ := bufio.NewReader(stdout).ReadString('\n') // whatever keeps us from reading, the line is not there
+	go p.attend(ctx, each)                              // ends with the process: see dismiss
+	p.running = append(p.running, each)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil || line != readyLine+"\n":
 		return fmt.Errorf("node %s did not start: see its messages above", c.Node.Name)
 	}
 	return nil
 }
 
+// attend waits for a process, and tells if it ended by itself.
+func (p *processes) attend(ctx context.Context, each *process) {
+	each.err = each.cmd.Wait()
+	close(each.exited)
+	select {
+	case <-each.told:
+	case <-ctx.Done():
+	default:
+		tell(p.losses, fmt.Errorf("node %s ended by itself (%v): see its messages above", each.name, each.cmd.ProcessState))
+	}
+}
+
 func (p *processes) kill() error {
 	victim := p.running[0]
 	p.running = p.running[1:]
-	if err := victim.cmd.Process.Kill(); err != nil {
-		return err
-	}
-	_ = victim.cmd.Wait() // it says "killed", which is the point
-	return nil
+	close(victim.told)
+	err := victim.cmd.Process.Kill()
+	<-victim.exited // it says "killed", which is the point
+	return err
 }
 
+func (p *processes) lost() <-chan error { return p.losses }
+
 func (p *processes) dismiss() error {
+	for _, each := range p.running {
+		close(each.told)
+		_ = each.stdin.Close() // closed already, if the run was interrupted
+	}
 	var errs []error
 	for _, each := range p.running {
-		errs = append(errs, each.stdin.Close())
-	}
-	for _, each := range p.running {
-		errs = append(errs, each.cmd.Wait())
+		<-each.exited
+		if each.err != nil && !errors.Is(each.err, context.Canceled) {
+			errs = append(errs, fmt.Errorf("node %s: %w", each.name, each.err))
+		}
 	}
 	p.running = nil
 	return errors.Join(errs...)

@@ -27,59 +27,65 @@ type Options struct {
 	Kind   string           // of its transport, for the report
 	Local  bool             // the nodes run in this process
 	Keep   bool             // leave the entries in the store
-	Out    string           // write the counts to this file
+	Out    string           // write the counts to this file; empty: to none
 	Events io.Writer        // what happens, for people
 	Bar    func(done, total int)
 }
 
-// lease of the demo's queue: a killed node's tasks run elsewhere after this.
-const lease = 2 * time.Second
+const (
+	// lease of the demo's queue: a killed node's tasks run elsewhere after this.
+	lease = 2 * time.Second
+	// patience of what still has to be done after an interrupt.
+	patience = 5 * time.Second
+)
 
 // run is one run under way.
 type run struct {
 	Options
-	node  *backplane.Node
-	crew  crew
-	hired int
-	files []string
-	done  chan int // how many files the nodes say they have done, the latest word only
+	node   *backplane.Node
+	crew   crew
+	hired  int
+	files  []string
+	output *output
+	before queue.Stats // of the queue, when the run began
+	done   chan int    // how many files the nodes say they have done, the latest word only
 }
 
 // Run does it all. The report says whether the counts are right; the error says that it could not be found out.
-func Run(ctx context.Context, o Options) (Report, error) {
+func Run(ctx context.Context, o Options) (report Report, err error) {
 	r := &run{Options: o, done: make(chan int, 1)}
-	files, err := sourceFiles(o.Root)
-	if err != nil {
+	if r.files, err = sourceFiles(o.Root); err != nil {
 		return Report{}, err
 	}
-	if len(files) == 0 {
+	if len(r.files) == 0 {
 		return Report{}, fmt.Errorf("there is no Go file under %s; name another tree with --root", o.Root)
 	}
-	r.files = files
-	r.crew = &processes{stderr: o.Events}
+	if r.output, err = openOutput(o.Out); err != nil {
+		return Report{}, err
+	}
+	defer func() { err = errors.Join(err, r.output.close()) }()
+	o.Config.Shutdown = patience
+	r.Config = o.Config
+	r.crew = newProcesses(o.Events)
 	if o.Local {
-		r.crew = &goroutines{}
+		r.crew = newGoroutines()
 	}
 	if r.node, err = backplane.Open(ctx, o.Config); err != nil {
 		return Report{}, err
 	}
-	report, err := r.work(ctx)
-	return report, errors.Join(err, r.crew.dismiss(), r.node.Close())
+	fmt.Fprintf(o.Events, "%d nodes on %s count the identifiers of %d files under %s\n", o.Nodes, o.Kind, len(r.files), o.Root)
+	report, err = r.work(ctx)
+	ending := errors.Join(r.crew.dismiss(), r.tidy(ctx), r.node.Close())
+	if err != nil && ending != nil { // most likely for the same reason
+		fmt.Fprintf(o.Events, "and while ending: %v\n", ending)
+		return report, err
+	}
+	return report, errors.Join(err, ending)
 }
 
 func (r *run) work(ctx context.Context) (Report, error) {
-	inspector := r.node.Inspector()
-	if err := inspector.Configure(ctx, queue.DefaultQueue, queue.Properties{Lease: lease}); err != nil {
+	if err := r.begin(ctx); err != nil {
 		return Report{}, err
-	}
-	before, err := inspector.Stats(ctx, queue.DefaultQueue)
-	if err != nil {
-		return Report{}, err
-	}
-	for range r.Nodes {
-		if err := r.hire(ctx); err != nil {
-			return Report{}, err
-		}
 	}
 	stop, err := r.followProgress(ctx)
 	if err != nil {
@@ -88,10 +94,7 @@ func (r *run) work(ctx context.Context) (Report, error) {
 	defer stop()
 
 	start := time.Now()
-	if err := r.enqueue(ctx); err != nil {
-		return Report{}, err
-	}
-	killed, err := r.watch(ctx, before)
+	killed, err := r.count(ctx)
 	if err != nil {
 		return Report{}, err
 	}
@@ -100,21 +103,65 @@ func (r *run) work(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	after, err := inspector.Stats(ctx, queue.DefaultQueue)
+	after, err := r.stats(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	report := Report{
-		Transport: r.Kind, Files: len(r.files), Tasks: len(r.files), Killed: killed, Seconds: took.Seconds(), Shares: shares,
-		Reruns: int(after.Totals.Lost - before.Totals.Lost + after.Totals.Retried - before.Totals.Retried),
-		Double: max(0, int(after.Totals.Completed-before.Totals.Completed)-len(r.files)),
+		Transport: r.Kind, Files: len(r.files), Tasks: len(r.files), Killed: killed, Seconds: float64(took.Milliseconds()) / 1000,
+		Reruns: int(after.Totals.Lost - r.before.Totals.Lost + after.Totals.Retried - r.before.Totals.Retried),
+		Double: max(0, r.completed(after)-len(r.files)),
+		Shares: shares,
 	}
-	err = r.compare(ctx, &report)
-	if !r.Keep {
-		_, clearing := r.node.Cache().Clear(context.WithoutCancel(ctx), entryPrefix)
-		err = errors.Join(err, clearing)
+	return report, r.compare(ctx, &report)
+}
+
+// begin hires the nodes, and has them finish what an earlier run of the same cluster may have left.
+func (r *run) begin(ctx context.Context) error {
+	if err := r.node.Inspector().Configure(ctx, queue.DefaultQueue, queue.Properties{Lease: lease}); err != nil {
+		return err
 	}
-	return report, err
+	for range r.Nodes {
+		if err := r.hire(ctx); err != nil {
+			return err
+		}
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s, err := r.stats(ctx)
+		if err != nil {
+			return err
+		}
+		if r.before = s; unfinished(s) == 0 {
+			return nil
+		}
+		if err := r.wait(ctx, tick.C); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *run) wait(ctx context.Context, tick <-chan time.Time) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case err := <-r.crew.lost():
+		return err
+	case <-tick:
+		return nil
+	}
+}
+
+func (r *run) stats(ctx context.Context) (queue.Stats, error) {
+	return r.node.Inspector().Stats(ctx, queue.DefaultQueue)
+}
+
+func unfinished(s queue.Stats) int64 { return s.Pending + s.Scheduled + s.Active }
+
+// completed says how many tasks of this run are done.
+func (r *run) completed(s queue.Stats) int {
+	return int(s.Totals.Completed - r.before.Totals.Completed)
 }
 
 func (r *run) hire(ctx context.Context) error {
@@ -124,9 +171,9 @@ func (r *run) hire(ctx context.Context) error {
 	return r.crew.hire(ctx, c, r.Root)
 }
 
-func (r *run) enqueue(ctx context.Context) error {
-	tasks := make([]countTask, len(r.files))
-	for i, file := range r.files {
+func (r *run) enqueue(ctx context.Context, files []string) error {
+	tasks := make([]countTask, len(files))
+	for i, file := range files {
 		tasks[i].File = file
 	}
 	_, err := queue.EnqueueMany(ctx, r.node.Queue(), countKind, tasks)
@@ -158,36 +205,58 @@ func (r *run) followProgress(ctx context.Context) (stop func(), err error) {
 	return func() { _ = sub.Close() }, nil
 }
 
-// watch returns when the store has no unfinished task left. In the middle it kills a node, if it is to.
-func (r *run) watch(ctx context.Context, before queue.Stats) (killed int, err error) {
+// count enqueues a task for each file, and returns when the store has no unfinished one left. If it is to kill, it does so
+// after a third of the files, and holds half of them back until then: so the kill is in the middle, however fast the
+// nodes are.
+func (r *run) count(ctx context.Context) (killed int, err error) {
+	now, later := r.files, []string(nil)
+	if r.Kill {
+		half := (len(r.files) + 1) / 2
+		now, later = r.files[:half], r.files[half:]
+	}
+	if err := r.enqueue(ctx, now); err != nil {
+		return 0, err
+	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return killed, context.Cause(ctx)
+		case err := <-r.crew.lost():
+			return killed, err
 		case done := <-r.done:
 			r.Bar(done, len(r.files))
-			if r.Kill && killed == 0 && done >= len(r.files)/3 {
-				if err := r.replace(ctx); err != nil {
-					return killed, err
-				}
-				killed++
-			}
+			continue
 		case <-tick.C:
-			s, err := r.node.Inspector().Stats(ctx, queue.DefaultQueue)
-			if err != nil {
+		}
+		s, err := r.stats(ctx)
+		switch {
+		case err != nil:
+			return killed, err
+		case s.Totals.Dead > r.before.Totals.Dead:
+			return killed, r.whyDead(ctx)
+		case r.Kill && killed == 0 && r.completed(s) >= len(r.files)/3:
+			if err := errors.Join(r.enqueue(ctx, later), r.replace(ctx)); err != nil {
 				return killed, err
 			}
-			if s.Dead > before.Dead {
-				return killed, fmt.Errorf("%d tasks are dead; \"backplane demo\" expects none", s.Dead-before.Dead)
-			}
-			if s.Pending+s.Scheduled+s.Active == 0 {
-				r.Bar(len(r.files), len(r.files))
-				return killed, nil
-			}
+			killed = 1
+		case unfinished(s) == 0:
+			r.Bar(len(r.files), len(r.files))
+			return killed, nil
 		}
 	}
+}
+
+// whyDead shows the first task that failed for good: here none should.
+func (r *run) whyDead(ctx context.Context) error {
+	for info, err := range r.node.Inspector().Tasks(ctx, queue.DefaultQueue, queue.DeadLetter) {
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("a file cannot be counted: %s", info.LastError)
+	}
+	return errors.New("a file could not be counted, and its task is gone")
 }
 
 func (r *run) replace(ctx context.Context) error {
@@ -233,7 +302,9 @@ func (r *run) compare(ctx context.Context, report *Report) error {
 			if err := r.compareFile(file, found[i], report); err != nil {
 				return err
 			}
-			counts = append(counts, found[i].Value)
+			if found[i].Found {
+				counts = append(counts, found[i].Value)
+			}
 		}
 	}
 	stored, err := r.node.Cache().Size(ctx, entryPrefix)
@@ -242,10 +313,7 @@ func (r *run) compare(ctx context.Context, report *Report) error {
 	}
 	report.Double += max(0, stored-(report.Files-report.Lost))
 	report.OK = report.Lost == 0 && report.Double == 0 && len(report.Wrong) == 0
-	if r.Out != "" {
-		return writeCounts(r.Out, counts)
-	}
-	return nil
+	return r.output.write(counts)
 }
 
 func (r *run) compareFile(file string, found cache.TypedGot[Count], report *Report) error {
@@ -263,6 +331,38 @@ func (r *run) compareFile(file string, found cache.TypedGot[Count], report *Repo
 	}
 	if found.Value != want {
 		report.Wrong = append(report.Wrong, file)
+	}
+	return nil
+}
+
+// tidy takes away what the run leaves in the store: its entries, unless they are to be kept, and the tasks that an
+// interrupt left over. The nodes are gone by now.
+func (r *run) tidy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	var errs []error
+	for _, state := range []queue.State{queue.Pending, queue.DeadLetter} {
+		errs = append(errs, r.removeTasks(ctx, state))
+	}
+	if !r.Keep {
+		_, err := r.node.Cache().Clear(ctx, entryPrefix)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (r *run) removeTasks(ctx context.Context, state queue.State) error {
+	var ids []string
+	for info, err := range r.node.Inspector().Tasks(ctx, queue.DefaultQueue, state) {
+		if err != nil {
+			return err
+		}
+		ids = append(ids, info.ID)
+	}
+	for chunk := range slices.Chunk(ids, 500) {
+		if err := r.node.Inspector().Remove(ctx, queue.DefaultQueue, chunk...); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,10 +1,8 @@
 package demo
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"os"
 )
 
 // Report is what a run of the demo found. It is the last line of its output under --json.
@@ -19,9 +17,10 @@ type Report struct {
 	Reruns    int     `json:"reruns"`  // runs of a task beyond its first, all of which found the entry or wrote the only one
 	Seconds   float64 `json:"seconds"` // from the first task enqueued to the last one done
 
-	Identifiers int      `json:"identifiers"`
-	Shares      []Share  `json:"shares"`
-	Wrong       []string `json:"wrong,omitempty"` // files whose count differs from that of a single goroutine
+	// What Write tells beside.
+	Identifiers int      `json:"-"`
+	Shares      []Share  `json:"-"`
+	Wrong       []string `json:"-"` // files whose count differs from that of a single goroutine
 }
 
 // Share is what one node did, gathered by RPC.
@@ -30,23 +29,6 @@ type Share struct {
 	Files       int    `json:"files"`
 	Identifiers int    `json:"identifiers"`
 	Repeated    int    `json:"repeated"` // files whose entry was there already
-}
-
-// writeCounts writes one line a file: its count and its name.
-func writeCounts(path string, counts []Count) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(f)
-	for _, c := range counts {
-		fmt.Fprintf(w, "%d %s\n", c.Identifiers, c.File)
-	}
-	if err := w.Flush(); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
 }
 
 // Write says it for people.
