@@ -256,7 +256,8 @@ func (b *bus) undecodable(subject string, err error) {
 // complaint bounds how often the same thing is logged, and counts it. The zero value is ready.
 type complaint struct {
 	mu    sync.Mutex
-	count int
+	all   int
+	count int // since last
 	last  time.Time
 }
 
@@ -266,6 +267,7 @@ const complaintEvery = 10 * time.Second
 func (c *complaint) due(now time.Time) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.all++
 	c.count++
 	if now.Sub(c.last) < complaintEvery {
 		return 0
@@ -273,6 +275,12 @@ func (c *complaint) due(now time.Time) int {
 	n := c.count
 	c.count, c.last = 0, now
 	return n
+}
+
+func (c *complaint) total() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all
 }
 
 // subscription is a live subscription.

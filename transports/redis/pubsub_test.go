@@ -448,6 +448,9 @@ func TestWhatIsNoFrameIsDroppedAndTheRestGoesOn(t *testing.T) {
 	publish(t, a, to("x", "good"))
 
 	eventually(t, "the good one arrives", func() bool { return len(in.messages()) == 1 && len(group.messages()) == 1 })
+	require.Equal(t, 2*4, status(a).Undecodable, "each is counted for each subscription")
+	require.EqualValues(t, 5, status(a).Received)
+	require.True(t, status(a).Connected)
 }
 
 func TestSubscriptionsComeAndGo(t *testing.T) {

@@ -53,16 +53,25 @@ type receiver struct {
 	commands uint64 // numbers the commands written
 	link     *link  // nil while there is none
 	attempt  uint64 // connection attempts begun
-	status   receiverStatus
+	status   SubscriberStatus
 }
 
-// receiverStatus is the state of the subscriber connection.
-type receiverStatus struct {
-	Connected  bool
-	Since      time.Time // of that state; zero before the first subscription
-	Reconnects int       // links lost and replaced
-	Refused    int       // subscriptions that the server refused
-	Err        error     // why the last link was lost, or could not be had
+// SubscriberStatus is the state of the one connection on which messages and notifications arrive.
+type SubscriberStatus struct {
+	Connected   bool
+	Since       time.Time // of that state; zero before the first subscription, which opens the connection
+	LinksLost   int       // connections that failed after they were up; each failure gives every subscription a Gap
+	Refused     int       // subscriptions that the server refused
+	Received    uint64    // messages
+	Undecodable int       // messages dropped because they are no frames of this library, or of a newer version
+	Err         error     // why the last connection failed, or could not be had
+}
+
+// Subscriber tells how the subscriber connection is.
+func (t *Transport) Subscriber() SubscriberStatus {
+	s := t.receiver.health()
+	s.Undecodable = t.pubsubs.Driver.(*bus).complain.total()
+	return s
 }
 
 func newReceiver(t *Transport) *receiver {
@@ -125,7 +134,7 @@ func (r *receiver) unconfirmed(ctx context.Context) error {
 }
 
 // health is the state of the connection now.
-func (r *receiver) health() receiverStatus {
+func (r *receiver) health() SubscriberStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.status
@@ -148,13 +157,16 @@ func (r *receiver) close() {
 func (r *receiver) run() {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 20*time.Millisecond, time.Second
+	var complain complaint
 	for {
 		began := time.Now()
 		err := r.session()
 		if r.life.Err() != nil {
 			return
 		}
-		r.t.log.Warn("redis: subscriber connection failed; reconnecting", "address", r.t.address, "error", err)
+		if n := complain.due(time.Now()); n > 0 {
+			r.t.log.Warn("redis: subscriber connection failed; reconnecting", "address", r.t.address, "error", err, "failures", n)
+		}
 		if time.Since(began) > r.silence {
 			pause.Reset() // it had worked
 		}

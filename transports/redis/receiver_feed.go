@@ -157,7 +157,7 @@ func (r *receiver) detach(err error) {
 	defer r.mu.Unlock()
 	r.link = nil
 	r.status.Connected, r.status.Since, r.status.Err = false, time.Now(), err
-	r.status.Reconnects++
+	r.status.LinksLost++
 	r.changed, r.owed = nil, nil
 	for _, f := range r.feeds {
 		f.asked, f.confirmed, f.owed, f.changed = false, false, 0, false
@@ -364,6 +364,7 @@ func (r *receiver) message(m *redis.Message) {
 	r.arrival++
 	subject := m.Channel
 	r.mu.Lock()
+	r.status.Received++
 	var listeners []*listener
 	if f := r.feeds[feedKey{m.Pattern, true}]; m.Pattern != "" && f != nil {
 		subject = m.Channel[f.strip:]
