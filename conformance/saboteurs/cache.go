@@ -2,7 +2,9 @@ package saboteurs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"sync"
@@ -144,7 +146,7 @@ func cacheSaboteurs() []Saboteur {
 		},
 		{
 			Name: "keys-ignore-case",
-			Case: "cache/entry/unusual-keys-hold-their-own-values", Collateral: []string{"cache/delete/leaves-keys-that-begin-alike", "cache/keys", "cache/watch/tells-of-its-prefix-*", "cache/restart/entries-outlive-it-if-declared", "cache/guard/is-the-lock-of-the-keys-own-name"},
+			Case: "cache/entry/unusual-keys-hold-their-own-values", Collateral: []string{"cache/delete/leaves-keys-that-begin-alike", "cache/keys", "cache/watch/tells-of-its-prefix-*", "cache/stack/a-dump-*", "cache/restart/entries-outlive-it-if-declared", "cache/guard/is-the-lock-of-the-keys-own-name"},
 			sabotage: func(s *sabotaged) {
 				s.cache = replacing(func(honest cache.Backend, d *driver) {
 					d.set = func(ctx context.Context, w []cache.Write) ([]cache.Written, error) {
@@ -274,6 +276,89 @@ func cacheSaboteurs() []Saboteur {
 					}
 				})
 			},
+		},
+		{
+			Name: "absent-is-an-error",
+			Case: "cache/entry/absent-is-no-error", Collateral: []string{"cache", "transport"},
+			sabotage: func(s *sabotaged) {
+				s.cache = replacing(changingGot(func(g *cache.Got) {
+					if !g.Found && g.Err == nil {
+						g.Err = &fault.Error{Code: fault.NotFound}
+					}
+				}))
+			},
+		},
+		{
+			Name: "an-empty-key-is-a-key",
+			Case: "cache/entry/an-empty-key-is-invalid", Collateral: []string{"cache/batch/a-refused-read-*"},
+			sabotage: func(s *sabotaged) {
+				s.cache = replacing(func(honest cache.Backend, d *driver) {
+					d.get = func(ctx context.Context, r []cache.Read) ([]cache.Got, error) {
+						return honest.Get(ctx, altered(r, func(r *cache.Read) { r.Key = cmp.Or(r.Key, "nothing") }))
+					}
+				})
+			},
+		},
+		{
+			Name: "what-is-deleted-always-existed",
+			Case: "cache/delete/absent-is-no-error", Collateral: []string{"cache/delete/one-of-many-removes-it", "cache/batch/a-failing-delete-*", "cache/lifetime/what-has-ended-*", "cache/stack"},
+			sabotage: func(s *sabotaged) {
+				s.cache = replacing(func(honest cache.Backend, d *driver) {
+					d.remove = func(ctx context.Context, r []cache.Removal) ([]cache.Removed, error) {
+						removed, err := honest.Delete(ctx, r)
+						for i := range removed {
+							removed[i].Existed = removed[i].Err == nil
+						}
+						return removed, err
+					}
+				})
+			},
+		},
+		{
+			Name: "ends-are-not-told",
+			Case: "cache/lifetime/is-told-when-asked-for", Collateral: []string{"cache/lifetime", "cache/touch", "cache/counter", "cache/batch/a-failing-touch-*", "cache/stack"},
+			sabotage: func(s *sabotaged) {
+				s.cache = replacing(changingGot(func(g *cache.Got) { g.Entry.Expires = time.Time{} }))
+			},
+		},
+		{
+			Name: "short-lifetimes-are-made-longer",
+			Case: "cache/lifetime/too-short-is-invalid", Collateral: []string{"cache/batch/a-failing-write-*"},
+			sabotage: changingWrites(func(w *cache.Write) {
+				if w.TTL != 0 {
+					w.TTL = max(w.TTL, time.Millisecond)
+				}
+			}),
+		},
+		{
+			Name: "counters-are-kept-in-binary",
+			Case: "cache/counter/counts-from-zero-up-and-down", Collateral: []string{"cache/counter", "cache/batch", "transport/concurrency", "cache/lifetime/the-longest-*", "cache/guard", "cache/watch/tells-of-every-*", "cache/restart", "cache/stack"},
+			sabotage: changingAdd(func(ctx context.Context, honest cache.Backend, i cache.Increment, s *cache.Sum) {
+				if s.Err == nil {
+					_, _ = honest.Set(ctx, []cache.Write{{Key: i.Key, Value: binary.BigEndian.AppendUint64(nil, uint64(s.Value))}})
+				}
+			}),
+		},
+		{
+			Name: "revisions-are-each-nodes-own",
+			Case: "cache/revision/is-the-same-for-every-reader", Collateral: []string{"cache", "transport"},
+			sabotage: func(s *sabotaged) {
+				nodes := 0
+				s.cache = func(b *cache.Backend) {
+					nodes++
+					mark := cache.Revision(fmt.Sprint("/", nodes))
+					replacing(changingGot(func(g *cache.Got) {
+						if g.Found {
+							g.Entry.Revision += mark
+						}
+					}))(b)
+				}
+			},
+		},
+		{
+			Name:     "watch-goes-on-after-close",
+			Case:     "cache/watch/quiet-after-close",
+			sabotage: func(s *sabotaged) { s.cache = func(b *cache.Backend) { b.Watcher = unstoppable{b.Watcher} } },
 		},
 		{
 			Name: "watch-tells-of-every-key",
@@ -412,6 +497,18 @@ func touchNothing(ctx context.Context, honest cache.Backend, lifetimes []cache.L
 	}
 	return all, nil
 }
+
+// unstoppable leaves its watches running.
+type unstoppable struct{ cache.Watcher }
+
+func (w unstoppable) Watch(ctx context.Context, prefix string, deliver func([]cache.Change)) (cache.Watch, error) {
+	_, err := w.Watcher.Watch(ctx, prefix, deliver)
+	return closed{}, err
+}
+
+type closed struct{}
+
+func (closed) Close() error { return nil }
 
 // everyKey ignores the prefix of a watch.
 type everyKey struct{ cache.Watcher }

@@ -1,6 +1,7 @@
 package saboteurs
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/gobackplane/backplane/cache"
@@ -29,6 +30,11 @@ func guardSaboteurs() []Saboteur {
 					}
 				})
 			},
+		},
+		{
+			Name: "every-write-looks-at-the-lock",
+			Case: "cache/guard/none-does-not-look-at-the-lock", Collateral: []string{"cache/guard", "cache/entry/lock-and-entry-*", "cache/lock", "cache/batch", "cache/stack", "transport/close/what-the-store-*"},
+			sabotage: changingWrites(func(w *cache.Write) { w.Guard.Holder = cmp.Or(w.Guard.Holder, "nobody") }),
 		},
 		{
 			Name: "fences-are-not-compared",

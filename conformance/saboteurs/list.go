@@ -1,7 +1,9 @@
 package saboteurs
 
 import (
+	"cmp"
 	"context"
+	"time"
 
 	"github.com/gobackplane/backplane/cache"
 )
@@ -56,6 +58,39 @@ func listSaboteurs() []Saboteur {
 			}),
 		},
 		{
+			Name: "range-removes",
+			Case: "cache/list/range-and-length-remove-nothing", Collateral: []string{"cache/list", "cache/stack"},
+			sabotage: listing(func(honest cache.Lists, l *lists) {
+				l.read = func(ctx context.Context, ranges []cache.Range) ([]cache.Popped, error) {
+					popped, err := honest.Range(ctx, ranges)
+					for i, r := range ranges {
+						if err == nil && popped[i].Err == nil {
+							_, _ = honest.Pop(ctx, []cache.Pop{{List: r.List, Max: max(len(popped[i].Values), 1)}})
+						}
+					}
+					return popped, err
+				}
+			}),
+		},
+		{
+			Name: "a-push-sets-a-lifetime",
+			Case: "cache/list/a-push-without-lifetime-leaves-it",
+			sabotage: listing(func(honest cache.Lists, l *lists) {
+				l.push = func(ctx context.Context, p []cache.Push) ([]cache.Length, error) {
+					return honest.Push(ctx, altered(p, func(p *cache.Push) { p.TTL = cmp.Or(p.TTL, time.Hour) }))
+				}
+			}),
+		},
+		{
+			Name: "last-in-first-out",
+			Case: "cache/list/first-in-first-out", Collateral: []string{"cache/list", "transport/namespaces/lists-*", "cache/stack"},
+			sabotage: listing(func(honest cache.Lists, l *lists) {
+				l.pop = func(ctx context.Context, p []cache.Pop) ([]cache.Popped, error) {
+					return honest.Pop(ctx, altered(p, func(p *cache.Pop) { p.Back = !p.Back }))
+				}
+			}),
+		},
+		{
 			Name: "lists-ignore-guards",
 			Case: "cache/list/every-operation-heeds-a-guard", Collateral: []string{"cache/list/an-old-fence-is-conflict", "cache/list/a-failing-element-*", "cache/stack"},
 			sabotage: listing(func(honest cache.Lists, l *lists) {
@@ -72,6 +107,7 @@ type lists struct {
 	cache.Lists
 	push func(context.Context, []cache.Push) ([]cache.Length, error)
 	pop  func(context.Context, []cache.Pop) ([]cache.Popped, error)
+	read func(context.Context, []cache.Range) ([]cache.Popped, error)
 }
 
 func listing(f func(honest cache.Lists, l *lists)) func(*sabotaged) {
@@ -96,4 +132,11 @@ func (l *lists) Pop(ctx context.Context, p []cache.Pop) ([]cache.Popped, error) 
 		return l.pop(ctx, p)
 	}
 	return l.Lists.Pop(ctx, p)
+}
+
+func (l *lists) Range(ctx context.Context, r []cache.Range) ([]cache.Popped, error) {
+	if l.read != nil {
+		return l.read(ctx, r)
+	}
+	return l.Lists.Range(ctx, r)
 }

@@ -122,6 +122,39 @@ func lockSaboteurs() []Saboteur {
 			}),
 		},
 		{
+			Name: "a-refusal-does-not-tell-the-holder",
+			Case: "cache/lock/a-refusal-tells-holder-and-end", Collateral: []string{"cache/lock", "cache/stack"},
+			sabotage: changingAcquire(func(_ context.Context, _ cache.Backend, _ cache.Claim, l *cache.Lease) {
+				if fault.CodeOf(l.Err) == fault.Locked {
+					l.Holder, l.Expires = "", time.Time{}
+				}
+			}),
+		},
+		{
+			Name: "anonymous-holders-are-let-in",
+			Case: "cache/lock/bad-claims-are-invalid",
+			sabotage: changingAcquire(func(ctx context.Context, honest cache.Backend, c cache.Claim, l *cache.Lease) {
+				if c.Holder == "" && fault.CodeOf(l.Err) == fault.Invalid {
+					*l = acquireOne(ctx, honest, cache.Claim{Lock: c.Lock, Holder: "anonymous", TTL: c.TTL})
+				}
+			}),
+		},
+		{
+			Name: "waiting-never-ends", // until the lock is free
+			Case: "cache/lock/waiting-ends-when-it-is-over", Collateral: []string{"cache/stack"},
+			sabotage: func(s *sabotaged) {
+				s.cache = replacing(func(honest cache.Backend, d *driver) {
+					d.acquire = func(ctx context.Context, claims []cache.Claim) ([]cache.Lease, error) {
+						return honest.Acquire(ctx, altered(claims, func(c *cache.Claim) {
+							if c.Wait > 0 {
+								c.Wait = max(c.Wait, 24*time.Hour)
+							}
+						}))
+					}
+				})
+			},
+		},
+		{
 			Name: "a-refusal-gives-the-fence-away",
 			Case: "cache/lock/a-refused-claim-tells-no-fence",
 			sabotage: changingAcquire(func(ctx context.Context, honest cache.Backend, c cache.Claim, l *cache.Lease) {

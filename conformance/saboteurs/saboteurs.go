@@ -11,6 +11,7 @@
 package saboteurs
 
 import (
+	"context"
 	"slices"
 
 	"github.com/gobackplane/backplane/cache"
@@ -69,6 +70,7 @@ type sabotaged struct {
 
 	namespace func(string) string
 	closing   func(transports.Transport) error
+	healthy   bool // whatever is the matter
 	cache     func(*cache.Backend)
 	queue     func(*queue.Backend)
 	pubsub    func(*pubsub.Backend)
@@ -82,7 +84,7 @@ func (s *sabotaged) Open(t conformance.T, namespace string) transports.Transport
 	}
 	honest := s.Cluster.Open(t, namespace)
 	n := &node{
-		Transport: honest, closing: s.closing,
+		Transport: honest, closing: s.closing, healthy: s.healthy,
 		cache: tamper(honest.Cache(), s.cache), queue: tamper(honest.Queue(), s.queue),
 		pubsub: tamper(honest.PubSub(), s.pubsub),
 	}
@@ -107,6 +109,7 @@ func tamper[B any](backend *B, with func(*B)) *B {
 type node struct {
 	transports.Transport
 	closing func(transports.Transport) error
+	healthy bool
 	cache   *cache.Backend
 	queue   *queue.Backend
 	pubsub  *pubsub.Backend
@@ -117,6 +120,13 @@ func (n *node) Cache() *cache.Backend   { return n.cache }
 func (n *node) Queue() *queue.Backend   { return n.queue }
 func (n *node) PubSub() *pubsub.Backend { return n.pubsub }
 func (n *node) RPC() *rpc.Backend       { return n.rpc }
+
+func (n *node) Health(ctx context.Context) error {
+	if n.healthy {
+		return nil
+	}
+	return n.Transport.Health(ctx)
+}
 
 func (n *node) Close() error {
 	if n.closing != nil {

@@ -3,6 +3,8 @@ package saboteurs
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync/atomic"
 
 	"github.com/gobackplane/backplane/cache"
 	"github.com/gobackplane/backplane/fault"
@@ -13,7 +15,7 @@ func transportSaboteurs() []Saboteur {
 	return []Saboteur{
 		{
 			Name: "namespaces-bleed", // names that begin alike are taken for the same, as a prefix without separator does
-			Case: "transport/namespaces/entries-are-isolated", Collateral: []string{"transport/namespaces"},
+			Case: "transport/namespaces/entries-are-isolated", Collateral: []string{"transport/namespaces", "cache/stack/a-dump-*", "cache/stack/a-damaged-dump-*"},
 			sabotage: func(s *sabotaged) {
 				const enough = len("conform-00000000-0000-0000-0000-000000000000")
 				s.namespace = func(name string) string { return name[:min(len(name), enough)] }
@@ -66,6 +68,73 @@ func transportSaboteurs() []Saboteur {
 					b.Capabilities.Evicts = nodes%2 == 0
 				}
 			},
+		},
+		{
+			Name: "every-node-has-a-store-of-its-own",
+			Case: "transport/nodes/second-node-is-on-the-same-store", Collateral: []string{"transport", "cache", "queue", "pubsub", "rpc"},
+			sabotage: func(s *sabotaged) {
+				nodes := 0
+				s.namespace = func(name string) string {
+					nodes++
+					return fmt.Sprint(name, "-", nodes)
+				}
+			},
+		},
+		{
+			Name: "closing-clears-the-store",
+			Case: "transport/close/what-the-store-keeps-stays", Collateral: []string{"transport/close/other-nodes-go-on"},
+			sabotage: func(s *sabotaged) {
+				s.closing = func(t transports.Transport) error {
+					ctx := context.Background()
+					for _, key := range []string{"k", "l"} {
+						_, _ = t.Cache().Delete(ctx, []cache.Removal{{Key: key}})
+					}
+					return t.Close()
+				}
+			},
+		},
+		{
+			Name: "a-cancelled-call-breaks-the-node",
+			Case: "transport/contexts/a-cancelled-call-leaves-the-node-working", Collateral: []string{"transport/contexts", "cache/stack", "transport/links", "transport/store"},
+			sabotage: func(s *sabotaged) {
+				s.cache = replacing(func(honest cache.Backend, d *driver) {
+					var broken atomic.Bool
+					d.set = func(ctx context.Context, w []cache.Write) ([]cache.Written, error) {
+						if broken.Load() {
+							return nil, fault.New(fault.Unavailable, "broken")
+						}
+						broken.Store(ctx.Err() != nil)
+						return honest.Set(ctx, w)
+					}
+				})
+			},
+		},
+		{
+			Name: "one-call-at-a-time", // and the others are turned away
+			Case: "transport/concurrency/many-callers-on-one-node", Collateral: []string{"transport", "cache"},
+			sabotage: func(s *sabotaged) {
+				s.cache = replacing(func(honest cache.Backend, d *driver) {
+					var busy atomic.Bool
+					d.set = func(ctx context.Context, w []cache.Write) ([]cache.Written, error) {
+						if !busy.CompareAndSwap(false, true) {
+							return nil, fault.New(fault.Exhausted, "busy")
+						}
+						defer busy.Store(false)
+						gap()
+						return honest.Set(ctx, w)
+					}
+				})
+			},
+		},
+		{
+			Name: "values-are-too-small", // less than the contract lets applications count on
+			Case: "transport/capabilities/cache-bounds", Collateral: []string{"cache/entry/one-byte-more-*", "cache/list/bad-arguments-*", "cache/batch/a-failing-write-*", "cache/list/values-are-any-bytes", "cache/stack"},
+			sabotage: func(s *sabotaged) { s.cache = func(b *cache.Backend) { b.Capabilities.MaxValue = 1000 } },
+		},
+		{
+			Name: "health-never-asks",
+			Case: "transport/close/every-health-call-after-it-is-closed", Collateral: []string{"transport/contexts/*health*", "transport/close", "transport/links/health-*"},
+			sabotage: func(s *sabotaged) { s.healthy = true },
 		},
 		{
 			Name: "declared-ability-is-unsupported",
