@@ -14,6 +14,8 @@ import (
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/internal/servers"
 	"github.com/gobackplane/backplane/internal/testserver"
+	"github.com/gobackplane/backplane/transports"
+	"github.com/gobackplane/backplane/transports/redis"
 )
 
 func TestScriptsAreLoadedAgainAfterAFlushAndARestart(t *testing.T) {
@@ -67,7 +69,16 @@ func TestStoppedServerIsUnavailableUntilItIsBack(t *testing.T) {
 
 func TestContextEndsACallWhileTheServerHangs(t *testing.T) {
 	server := testserver.Redis(t)
-	node := openURL(t, server.URL(), "n")
+	t.Run("with a client of ours", func(t *testing.T) { testContextEndsACall(t, server, openURL(t, server.URL(), "n")) })
+	t.Run("with an application's client", func(t *testing.T) {
+		node, err := redis.New(t.Context(), plain(t, server.URL()), transports.Settings{Namespace: "n"})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, node.Close()) })
+		testContextEndsACall(t, server, node)
+	})
+}
+
+func testContextEndsACall(t *testing.T, server *servers.Redis, node *redis.Transport) {
 	set(t, node, cache.Write{Key: "k", Value: []byte("v")})
 	require.NoError(t, server.Pause())
 	large := bytes.Repeat([]byte{1}, 1<<20)
