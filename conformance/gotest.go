@@ -1,0 +1,33 @@
+package conformance
+
+import (
+	"testing"
+)
+
+// Test runs the suite, each case as a subtest of its name. It is the front end for go test.
+func Test(t *testing.T, h Harness, options ...Option) {
+	t.Helper()
+	s := newSuite(h, options)
+	for _, name := range s.strayWaivers() {
+		t.Errorf("waiver %q: there is no such case", name)
+	}
+	for _, c := range s.cases {
+		t.Run(c.Name, func(t *testing.T) {
+			report(t, s.judge(t.Context(), c, t))
+		})
+	}
+}
+
+// report tells go test how a case ended. What was not exercised or is waived shows as skipped, which is the one word
+// that go test has for it; what was refused was checked.
+func report(t *testing.T, r Result) {
+	t.Helper()
+	switch r.Outcome {
+	case Fail:
+		t.Errorf("%s\n%s", r.Case.Clause, r.Reason)
+	case NotExercised, Waived:
+		t.Skipf("%s: %s", r.Outcome, r.Reason)
+	case Refused:
+		t.Logf("%s: %s", r.Outcome, r.Reason)
+	}
+}

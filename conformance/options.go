@@ -1,0 +1,46 @@
+package conformance
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// Option changes how the suite runs.
+type Option func(*suite)
+
+// Match runs only the cases whose name has the pattern: parts between slashes are matched as path.Match does, and a
+// pattern shorter than the name matches all that is below it. "cache/lock" and "cache/*/guard*" are patterns. More than
+// one may be given, separated by commas or by repeating the option.
+func Match(pattern string) Option {
+	return func(s *suite) { s.patterns = append(s.patterns, strings.Split(pattern, ",")...) }
+}
+
+// Repeat runs every case n times; the first that fails decides.
+func Repeat(n int) Option { return func(s *suite) { s.repeat = n } }
+
+// Shuffle runs the cases in another order, which the seed decides. 0 draws a seed; the report has it.
+func Shuffle(seed uint64) Option {
+	return func(s *suite) {
+		s.seed = seed
+		for s.seed == 0 {
+			s.seed = rand.Uint64()
+		}
+	}
+}
+
+// Parallel lets [Run] run n cases at once, except those that need hooks: these run alone, at the end. [Test] runs one
+// at a time.
+func Parallel(n int) Option { return func(s *suite) { s.parallel = n } }
+
+// Slow stretches all timing by a factor, for a slow machine or a distant store.
+func Slow(factor float64) Option { return func(s *suite) { s.slow = factor } }
+
+// RequireHooks makes a case fail when the harness lacks the hook that it needs.
+func RequireHooks() Option { return func(s *suite) { s.requireHooks = true } }
+
+// Progress has f called after every case of [Run], one call at a time.
+func Progress(f func(done, total int, r Result)) Option { return func(s *suite) { s.progress = f } }
+
+// InBubble makes [Run] heed [Harness].Virtual, with bubbles of the test t. It is for tests that expect failures.
+func InBubble(t *testing.T) Option { return func(s *suite) { s.bubble = t } }
