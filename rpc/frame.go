@@ -48,6 +48,9 @@ func appendTexts(b []byte, texts []string) []byte {
 
 func appendPairs(b []byte, pairs map[string]string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(pairs)))
+	if len(pairs) == 0 {
+		return b // the usual case, and sorting nothing allocates
+	}
 	for _, k := range slices.Sorted(maps.Keys(pairs)) {
 		b = appendText(appendText(b, k), pairs[k])
 	}

@@ -27,6 +27,7 @@ type Peer struct {
 	pulse      pulse
 	calls      pending
 	running    running
+	crew       crew
 	transfers  transfers
 	assemblies assemblies
 	counters   counters
@@ -100,6 +101,7 @@ func New(backend *Backend, options Options) (*Peer, error) {
 		broadcast: sealer.Lane(laneBroadcast),
 		notSent:   p.notSent,
 	}
+	p.crew = crew{tasks: make(chan func()), over: p.lifetime.Done()}
 	p.assemblies = assemblies{
 		largest:  largestAssembly(options.Limits.Payload),
 		most:     options.Limits.Assembly,
@@ -226,6 +228,9 @@ func (p *Peer) Close() error {
 	p.deafen()
 	p.stopHandling()
 	p.end()
+	if err == nil { // otherwise a handler still runs, and may for ever
+		p.crew.all.Wait()
+	}
 	return fault.In(err, "rpc: close", p.options.Name)
 }
 

@@ -125,11 +125,11 @@ func (p *Peer) receive(in inbound) {
 		p.refuse(in, fault.NodeGone, "the node is closing")
 		return
 	}
-	go func() {
+	p.crew.do(func() {
 		defer p.running.end(key)
 		defer cancel()
 		p.serve(ctx, m, in)
-	}()
+	})
 }
 
 // serve runs a request and answers it.
