@@ -85,7 +85,7 @@ func oneLoader(e *Env) {
 				return []byte("loaded"), ctx.Err()
 			})
 			if err == nil && string(entry.Value) != "loaded" {
-				err = fmt.Errorf("Load answered %q", entry.Value)
+				err = fmt.Errorf("answered %q", entry.Value)
 			}
 			return err
 		})
