@@ -73,4 +73,6 @@ var refusals = map[Ability]func(e *Env){
 	NeedsWatcher: func(e *Env) { refuseWatch(e, cacheOf(e, e.Node)) },
 	NeedsLists:   func(e *Env) { refuseLists(e, cacheOf(e, e.Node)) },
 	NeedsHolders: func(e *Env) { refuseHolders(e, cacheOf(e, e.Node)) },
+	NeedsQueue:   func(e *Env) { refuseQueue(e, e.Node.Queue()) },
+	NeedsAdmin:   func(e *Env) { refuseAdmin(e, e.Node.Queue()) },
 }
