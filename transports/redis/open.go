@@ -53,7 +53,8 @@ func Open(ctx context.Context, s transports.Settings) (transports.Transport, err
 	t := assemble(client, alone, c.address, s)
 	t.boundSilence(c.silence)
 	if err := t.connect(ctx, c.attempts); err != nil {
-		return nil, errors.Join(located(err, op, c.address), t.Close())
+		_ = t.Close() // always nil
+		return nil, located(err, op, c.address)
 	}
 	return t, nil
 }
@@ -71,7 +72,8 @@ func New(ctx context.Context, client *redis.Client, s transports.Settings) (*Tra
 	address := client.Options().Addr
 	t := assemble(client, nil, address, s)
 	if err := t.connect(ctx, 1); err != nil {
-		return nil, errors.Join(located(err, op, address), t.Close())
+		_ = t.Close() // always nil
+		return nil, located(err, op, address)
 	}
 	return t, nil
 }

@@ -113,6 +113,8 @@ func TestPasswordAndUserAreAsked(t *testing.T) {
 	defer func() { require.NoError(t, node.Close()) }()
 	removed, err := node.Cache().Delete(t.Context(), []cache.Removal{{Key: "k"}})
 	requireCode(t, fault.PermissionDenied, one(t, removed, err).Err)
+	require.NoError(t, admin.Do(t.Context(), "acl", "setuser", "app", "-ping").Err())
+	requireCode(t, fault.PermissionDenied, node.Health(t.Context()))
 }
 
 func TestTLSWithClientCertificate(t *testing.T) {

@@ -20,7 +20,6 @@ var scripts = map[string]*script{}
 // script is one Lua script, put together from files of lua/. It is sent by its digest; the lane loads it where the
 // server does not know it yet, or no longer.
 type script struct {
-	name   string
 	source string
 	digest string
 	sha    any // the digest again, as an argument: made once, not at each call
@@ -44,7 +43,7 @@ func newScript(name string, parts ...string) *script {
 	}
 	sum := sha1.Sum([]byte(source.String()))
 	digest := hex.EncodeToString(sum[:])
-	s := &script{name: name, source: source.String(), digest: digest, sha: digest}
+	s := &script{source: source.String(), digest: digest, sha: digest}
 	scripts[s.digest] = s
 	return s
 }
