@@ -100,6 +100,9 @@ func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue
 	}
 	select {
 	case a := <-answers:
+		if s != nil && len(a.tasks) > 0 {
+			s.registered = time.Time{} // the script saw to it
+		}
 		return a.tasks, a.again, a.err
 	case <-ctx.Done():
 		return nil, 0, nil

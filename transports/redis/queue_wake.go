@@ -17,7 +17,7 @@ type waitingRoom struct {
 	node    string
 
 	mu      sync.Mutex
-	seats   []*seat // by number; nil when free
+	seats   []*seat // by number
 	cancel  func()  // ends the subscription; nil: there is none
 	opening chan struct{}
 	retry   time.Time
@@ -27,9 +27,11 @@ type waitingRoom struct {
 
 // seat is the place of one waiting claim.
 type seat struct {
-	number     int
-	wake       chan struct{} // a token when it is woken
-	registered time.Time     // until when the store may have it registered
+	number int
+	taken  bool          // under the room's lock
+	wake   chan struct{} // a token when it is woken
+
+	registered time.Time // until when the store may have it registered; for whoever sits here
 }
 
 const subscribePause = time.Second // between attempts to open the channel
@@ -46,15 +48,13 @@ func newWaitingRoom(t *Transport, prefix string) *waitingRoom {
 func (r *waitingRoom) sit() *seat {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &seat{wake: make(chan struct{}, 1)}
-	for i, taken := range r.seats {
-		if taken == nil {
-			s.number = i
-			r.seats[i] = s
+	for _, s := range r.seats {
+		if !s.taken {
+			s.taken = true
 			return s
 		}
 	}
-	s.number = len(r.seats)
+	s := &seat{number: len(r.seats), taken: true, wake: make(chan struct{}, 1)}
 	r.seats = append(r.seats, s)
 	return s
 }
@@ -63,7 +63,7 @@ func (r *waitingRoom) sit() *seat {
 func (r *waitingRoom) rise(s *seat) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seats[s.number] = nil
+	s.taken = false
 	select {
 	case <-s.wake:
 		r.wakeOne()
@@ -80,12 +80,14 @@ func (r *waitingRoom) deliver(payload string, gap bool) {
 	defer r.mu.Unlock()
 	if gap {
 		for _, s := range r.seats {
-			s.call()
+			if s.taken {
+				s.call()
+			}
 		}
 		return
 	}
 	i, err := strconv.Atoi(payload)
-	if err == nil && i >= 0 && i < len(r.seats) && r.seats[i] != nil {
+	if err == nil && i >= 0 && i < len(r.seats) && r.seats[i].taken {
 		r.seats[i].call()
 		return
 	}
@@ -95,7 +97,7 @@ func (r *waitingRoom) deliver(payload string, gap bool) {
 // wakeOne wakes anybody. r.mu is held.
 func (r *waitingRoom) wakeOne() {
 	for _, s := range r.seats {
-		if s != nil {
+		if s.taken {
 			s.call()
 			return
 		}
@@ -103,9 +105,6 @@ func (r *waitingRoom) wakeOne() {
 }
 
 func (s *seat) call() {
-	if s == nil {
-		return
-	}
 	select {
 	case s.wake <- struct{}{}:
 	default:
