@@ -327,3 +327,22 @@ func TestDamagedRecordIsClaimedAsCorruptAndTheRestGoesOn(t *testing.T) {
 	}
 	require.Zero(t, stats(t, node).Dead)
 }
+
+func TestClaimPassesOverManyTasksThatLeftTheLine(t *testing.T) {
+	node := open(t)
+	for range 3 {
+		gone := newTasks(900)
+		enqueue(t, node, gone...)
+		errs, err := node.Queue().Admin.Remove(t.Context(), "q", taskIDs(gone))
+		require.NoError(t, err)
+		require.Len(t, errs, len(gone))
+	}
+	last := newTasks(2)
+	enqueue(t, node, last...)
+
+	require.Equal(t, last[0].ID, claimOne(t, node).ID)
+	require.Equal(t, last[1].ID, claimOne(t, node).ID)
+
+	require.Empty(t, claim(t, node, 10))
+	require.Zero(t, stats(t, node).Pending)
+}

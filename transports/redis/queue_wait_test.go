@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -248,4 +249,26 @@ func TestForgottenScriptsAreLoadedAgain(t *testing.T) {
 		require.NoError(t, store.ScriptFlush(t.Context()).Err())
 		require.NoError(t, settleOne(t, node, l, queue.Done))
 	}
+}
+
+func TestWaitingOnManyIdleQueuesAsksOnceASecond(t *testing.T) {
+	server := testserver.Redis(t)
+	node := openURL(t, server.URL(), testserver.Namespace(t))
+	store := plain(t, server.URL())
+	queues := make([]string, 200)
+	for i := range queues {
+		queues[i] = fmt.Sprint("q", i)
+	}
+	begin := time.Now()
+
+	c, err := node.Queue().Claim(t.Context(), queue.Claim{Worker: "w", Queues: queues, Max: 1, Wait: 1200 * time.Millisecond})
+
+	require.NoError(t, err)
+	require.Empty(t, c.Tasks)
+	commands, err := store.InfoMap(t.Context(), "commandstats").Result()
+	require.NoError(t, err)
+	var calls int
+	_, err = fmt.Sscanf(commands["Commandstats"]["cmdstat_evalsha"], "calls=%d,", &calls)
+	require.NoError(t, err)
+	require.LessOrEqual(t, calls, 3+int(time.Since(begin).Seconds()), "the first of them loads the script")
 }

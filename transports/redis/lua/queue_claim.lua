@@ -76,29 +76,26 @@ local function lease(queue, tasks, expires)
   call('ZADD', key('a', queue), unpack(leases))
 end
 
--- Takes up to max tasks from the lines of a queue. It gives up on a line that has only stale entries for a long way.
-local function take(queue, number, levels, lease_ms, generation, stale)
+-- Leases up to max tasks from the lines of a queue. In one that has never had a generation every entry is a task.
+local function take(queue, number, levels, lease_ms, generation)
   local expires = string.format('%d', later + lease_ms)
-  local first = #reply + 1
+  local head = #reply
   local found = 0
   for level in ((levels or '') .. '0'):gmatch('%d') do
+    if taken == max then return end
     local line = line_key(queue, tonumber(level))
-    for round = 1, 20 do
-      if taken == max then return end
-      local entries = call('LPOP', line, max - taken)
-      if not entries then break end
-      local tasks = generation and live_tasks(queue, entries, stale) or entries
-      if #tasks > 0 then
-        if found == 0 then
-          reply[first], reply[first + 1] = number, lease_ms
-        end
-        found = found + #tasks
-        taken = taken + #tasks
-        reply[first + 2] = found
-        lease(queue, tasks, expires)
-      end
-      if not stale then break end
-      if round == 20 then again = now end
+    local tasks, more
+    if generation then
+      tasks, more = take_from(queue, line, max - taken)
+    else
+      tasks = call('LPOP', line, max - taken) or {}
+    end
+    if #tasks > 0 then
+      found, taken = found + #tasks, taken + #tasks
+      reply[head + 1], reply[head + 2], reply[head + 3] = number, lease_ms, found
+      lease(queue, tasks, expires)
+    elseif more then
+      again = now
     end
   end
 end
@@ -119,9 +116,9 @@ for i = 7, #ARGV do
     expire(queue, tonumber(ARGV[6]))
     moved = recover(queue) + promote(queue)
   end
-  local meta = call('HMGET', key('q', queue), 'paused', 'lease', 'levels', 'generation', 'stale')
+  local meta = call('HMGET', key('q', queue), 'paused', 'lease', 'levels', 'generation')
   if not meta[1] then
-    take(queue, i - 6, meta[3], tonumber(meta[2] or 30000), meta[4], tonumber(meta[5] or 0) > 0)
+    take(queue, i - 6, meta[3], tonumber(meta[2] or 30000), meta[4])
     if taken == max then
       if moved > max then wake(queue, moved - max) end
       break

@@ -39,22 +39,33 @@ local function is_stale(queue, entry, task)
   return (tonumber(entry:sub(#task + 1)) or 0) < tonumber(stale:match('^%d+'))
 end
 
--- The live tasks of entries taken from the front of a line. The stale ones, if the queue has any, are forgotten.
-local function live_tasks(queue, entries, stale)
-  local live = {}
-  for _, entry in ipairs(entries) do
-    local task = task_of(entry)
-    if stale and is_stale(queue, entry, task) then
-      local generation, left = call('HGET', key('z', queue), task):match('^(%d+) (%d+)$')
-      if left == '1' then
-        call('HDEL', key('z', queue), task)
-      else
-        call('HSET', key('z', queue), task, generation .. ' ' .. (left - 1))
-      end
-      call('HINCRBY', key('q', queue), 'stale', -1)
-    else
-      live[#live + 1] = task
-    end
+-- One stale entry of a task has left its line.
+local function forget_stale(queue, task)
+  local generation, left = call('HGET', key('z', queue), task):match('^(%d+) (%d+)$')
+  if left == '1' then
+    call('HDEL', key('z', queue), task)
+  else
+    call('HSET', key('z', queue), task, generation .. ' ' .. (left - 1))
   end
-  return live
+  call('HINCRBY', key('q', queue), 'stale', -1)
+end
+
+-- Takes up to want tasks from the front of a line, and says whether it may have more. Where entries may be stale it
+-- looks at no more than 1,000.
+local function take_from(queue, line, want)
+  local tasks = {}
+  if stale_entries(queue) == 0 then
+    for i, entry in ipairs(call('LPOP', line, want) or {}) do tasks[i] = task_of(entry) end
+    return tasks, #tasks == want
+  end
+  local entries = call('LRANGE', line, 0, 999)
+  local passed = 0
+  while passed < #entries and #tasks < want do
+    passed = passed + 1
+    local entry = entries[passed]
+    local task = task_of(entry)
+    if is_stale(queue, entry, task) then forget_stale(queue, task) else tasks[#tasks + 1] = task end
+  end
+  if passed > 0 then call('LPOP', line, passed) end
+  return tasks, passed == 1000 or #tasks == want
 end

@@ -15,7 +15,8 @@ local function next_in_line(levels)
       if not entry then break end
       local task = task_of(entry)
       if not is_stale(queue, entry, task) then return record_of(queue, task) end
-      live_tasks(queue, { call('LPOP', line) }, true)
+      forget_stale(queue, task)
+      call('LPOP', line)
     end
   end
   return ''
