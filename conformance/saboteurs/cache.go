@@ -39,7 +39,7 @@ func cacheSaboteurs() []Saboteur {
 				"cache/counter", "cache/lock/deleting-the-entry-does-not-free-it", "cache/restart/lifetimes-go-on", "cache/stack"},
 			sabotage: changingWrites(func(w *cache.Write) {
 				if w.TTL > 10*time.Millisecond {
-					w.TTL -= w.TTL / 10
+					w.TTL /= 2
 				}
 			}),
 		},

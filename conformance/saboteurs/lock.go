@@ -83,7 +83,7 @@ func lockSaboteurs() []Saboteur {
 					d.acquire = func(ctx context.Context, claims []cache.Claim) ([]cache.Lease, error) {
 						leases, err := honest.Acquire(ctx, altered(claims, func(c *cache.Claim) {
 							if c.TTL > 10*time.Millisecond && c.TTL < time.Minute {
-								c.TTL -= c.TTL / 10
+								c.TTL /= 2
 							}
 						}))
 						for i := range leases {

@@ -1,6 +1,7 @@
 package saboteurs_test
 
 import (
+	"context"
 	"flag"
 	"os"
 	"os/exec"
@@ -23,8 +24,8 @@ func honest(virtual bool) conformance.Harness {
 	return conformance.Harness{
 		New:     func(conformance.T) conformance.Cluster { return &cluster{} },
 		Virtual: virtual,
-		// A saboteur that hangs costs this much, and no case of an honest memory comes near it.
-		Timing: conformance.Timing{Case: 10 * time.Second},
+		// No verdict here may come from a slow machine.
+		Timing: conformance.Timing{Case: 5 * time.Minute, Wait: time.Minute, Prompt: time.Minute},
 	}
 }
 
@@ -38,16 +39,16 @@ func (c *cluster) Open(t conformance.T, namespace string) transports.Transport {
 
 var matrix = flag.Bool("matrix", false, "run every case on every saboteur, which takes minutes")
 
-// chosen are the cases to run on a saboteur: the one that must catch it, and some of those that must not fail. The
-// saboteurs take turns at them.
-func chosen(s saboteurs.Saboteur, turn int) []string {
+// chosen selects the cases to run on a saboteur: the one that must catch it, and some of those that must not fail, one
+// in so many. The saboteurs take turns at them.
+func chosen(s saboteurs.Saboteur, turn, oneIn int) conformance.Option {
 	names := []string{s.Case}
 	for i, c := range conformance.All() {
-		if *matrix || (i+turn)%10 == 0 && !s.MayFail(c.Name) {
+		if *matrix || (i+turn)%oneIn == 0 && !s.MayFail(c.Name) {
 			names = append(names, c.Name)
 		}
 	}
-	return names
+	return conformance.Match(strings.Join(names, ","))
 }
 
 func TestEverySaboteurIsCaught(t *testing.T) {
@@ -62,7 +63,7 @@ func TestEverySaboteurIsCaught(t *testing.T) {
 		require.True(t, cases[s.Case], "%s names a case that does not exist: %s", s.Name, s.Case)
 
 		t.Run(s.Name, func(t *testing.T) {
-			report := conformance.Run(t.Context(), s.Harness(honest(true)), conformance.InBubble(t), conformance.Match(strings.Join(chosen(s, i), ",")))
+			report := conformance.Run(t.Context(), s.Harness(honest(true)), conformance.InBubble(t), chosen(s, i, 10))
 
 			for _, r := range report.Results {
 				switch {
@@ -85,7 +86,7 @@ func TestFrontEnd(t *testing.T) {
 	}
 	for i, s := range saboteurs.All() {
 		t.Run(s.Name, func(t *testing.T) {
-			conformance.Test(t, s.Harness(honest(true)), conformance.Match(strings.Join(chosen(s, i), ",")))
+			conformance.Test(t, s.Harness(honest(true)), chosen(s, i, 80))
 		})
 	}
 }
@@ -106,11 +107,12 @@ func TestFrontEndsAgree(t *testing.T) {
 	all := saboteurs.All()
 	reports := make([]conformance.Report, len(all))
 	var group sync.WaitGroup
-	for i, s := range all { // all at once: most of the time they wait for lifetimes to end
+	turns := make(chan struct{}, 24) // most of the time they wait for lifetimes to end
+	for i, s := range all {
 		group.Go(func() {
-			harness := s.Harness(honest(false))
-			harness.Timing.Case = 10 * time.Second
-			reports[i] = conformance.Run(t.Context(), harness, conformance.Parallel(4), conformance.Match(strings.Join(chosen(s, i), ",")))
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			reports[i] = inRealTime(t.Context(), s, chosen(s, i, 80))
 		})
 	}
 	group.Wait()
@@ -126,4 +128,24 @@ func TestFrontEndsAgree(t *testing.T) {
 			}
 		})
 	}
+}
+
+// inRealTime runs cases on a saboteur. Where the clock on the wall decides, a busy machine may let a saboteur pass now
+// and then, so what must catch it is tried more than once; what must not fail is not.
+func inRealTime(ctx context.Context, s saboteurs.Saboteur, chosen conformance.Option) conformance.Report {
+	harness := s.Harness(honest(false))
+	if s.Name == "hangs" {
+		harness.Timing.Case = 5 * time.Second
+		return conformance.Run(ctx, harness, conformance.Match(s.Case))
+	}
+	report := conformance.Run(ctx, harness, chosen)
+	for i, r := range report.Results {
+		for range 10 {
+			if r.Case.Name == s.Case && r.Outcome == conformance.Pass {
+				r = conformance.Run(ctx, harness, conformance.Match(s.Case)).Results[0]
+				report.Results[i] = r
+			}
+		}
+	}
+	return report
 }

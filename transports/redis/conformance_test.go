@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,9 +19,10 @@ import (
 func TestConformance(t *testing.T) {
 	server := testserver.Redis(t, servers.RedisOptions{Persist: true})
 
-	conformance.Test(t, conformance.Harness{New: func(conformance.T) conformance.Cluster {
-		return &faulty{server: server}
-	}})
+	conformance.Test(t, conformance.Harness{
+		New:    func(conformance.T) conformance.Cluster { return &faulty{server: server} },
+		Timing: conformance.Timing{Case: 2 * time.Minute, Wait: 30 * time.Second, Prompt: 5 * time.Second}, // for busy machines
+	})
 }
 
 // faulty is a cluster whose server and links can be made to fail.
