@@ -71,7 +71,8 @@ type Receipt struct {
 	Err       error
 }
 
-// Filter says which messages a subscription gets.
+// Filter says which messages a subscription gets. Subjects that begin with "$" are the library's own: a filter that
+// begins with a wildcard does not match them.
 type Filter struct {
 	Subject string // tokens joined by dots; "*" is one token, ">" the rest, at least one token
 	Group   string // empty: every matching subscription gets every message

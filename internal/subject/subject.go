@@ -1,5 +1,6 @@
 // Package subject knows the grammar of subjects and filters, which is the same on every transport: tokens joined by
-// dots, "*" for one token, ">" for the rest (one token or more), as in NATS.
+// dots, "*" for one token, ">" for the rest (one token or more), as in NATS. A subject that begins with "$" is reserved
+// for the library: a filter that begins with a wildcard does not match it, so that nobody overhears it by accident.
 package subject
 
 import (
@@ -55,8 +56,14 @@ func LiteralPrefix(filter string) string {
 	return filter
 }
 
+// IsReserved reports whether a subject belongs to the library.
+func IsReserved(s string) bool { return s[0] == '$' }
+
 // Matches reports whether a filter matches a subject. Both must be valid.
 func Matches(filter, s string) bool {
+	if IsReserved(s) && (filter[0] == '*' || filter[0] == '>') {
+		return false
+	}
 	for {
 		f, frest, fmore := strings.Cut(filter, ".")
 		if f == ">" {

@@ -16,6 +16,7 @@ func TestMatches(t *testing.T) {
 		{"*", "a", true}, {"*", "a.b", false}, {"a.*", "a.b", true}, {"a.*", "a", false}, {"a.*", "a.b.c", false},
 		{"a.*.c", "a.b.c", true}, {"a.*.c", "a.b.d", false}, {"*.b", "a.b", true},
 		{">", "a", true}, {">", "a.b", true}, {"a.>", "a", false}, {"a.>", "a.b", true}, {"a.>", "a.b.c", true}, {"a.>", "ab.c", false},
+		{">", "$sys.a", false}, {"*.a", "$sys.a", false}, {"$sys.>", "$sys.a", true}, {"$sys.*", "$sys.a", true}, {"$sys", "$sys", true}, {"a.*", "a.$b", true},
 		{"a.*.>", "a.b", false}, {"a.*.>", "a.b.c", true},
 	} {
 		require.Equal(t, c.want, Matches(c.filter, c.subject), "%s against %s", c.filter, c.subject)
@@ -38,10 +39,10 @@ func TestChecks(t *testing.T) {
 }
 
 func TestTrieFindsWhatMatchesFinds(t *testing.T) {
-	token := rapid.SampledFrom([]string{"a", "b", "c"})
+	token := rapid.SampledFrom([]string{"a", "b", "$"})
 	subjects := rapid.Custom(func(t *rapid.T) string { return join(rapid.SliceOfN(token, 1, 4).Draw(t, "tokens")) })
 	filters := rapid.Custom(func(t *rapid.T) string {
-		tokens := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "*"}), 1, 4).Draw(t, "tokens")
+		tokens := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "*", "$"}), 1, 4).Draw(t, "tokens")
 		if rapid.Bool().Draw(t, "tail") {
 			tokens[len(tokens)-1] = ">"
 		}

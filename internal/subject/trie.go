@@ -75,7 +75,20 @@ func (n *node[V]) drop(v V) bool {
 func (t *Trie[V]) Len() int { return t.size }
 
 // Match appends to found the values whose filters match a subject.
-func (t *Trie[V]) Match(s string, found []V) []V { return match(&t.root, s, found) }
+func (t *Trie[V]) Match(s string, found []V) []V {
+	if !IsReserved(s) {
+		return match(&t.root, s, found)
+	}
+	token, rest, more := strings.Cut(s, ".")
+	child := t.root.next[token]
+	switch {
+	case child == nil:
+		return found
+	case more:
+		return match(child, rest, found)
+	}
+	return append(found, child.values...)
+}
 
 func match[V comparable](n *node[V], s string, found []V) []V {
 	token, rest, more := strings.Cut(s, ".")
