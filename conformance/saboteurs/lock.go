@@ -140,14 +140,14 @@ func lockSaboteurs() []Saboteur {
 			}),
 		},
 		{
-			Name: "waiting-never-ends", // until the lock is free
+			Name: "waiting-goes-on", // for longer than anybody calls prompt
 			Case: "cache/lock/waiting-ends-when-it-is-over", Collateral: []string{"cache/stack"},
 			sabotage: func(s *sabotaged) {
 				s.cache = replacing(func(honest cache.Backend, d *driver) {
 					d.acquire = func(ctx context.Context, claims []cache.Claim) ([]cache.Lease, error) {
 						return honest.Acquire(ctx, altered(claims, func(c *cache.Claim) {
 							if c.Wait > 0 {
-								c.Wait = max(c.Wait, 24*time.Hour)
+								c.Wait += 15 * time.Second
 							}
 						}))
 					}

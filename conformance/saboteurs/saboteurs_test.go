@@ -25,7 +25,7 @@ func honest(virtual bool) conformance.Harness {
 		New:     func(conformance.T) conformance.Cluster { return &cluster{} },
 		Virtual: virtual,
 		// No verdict here may come from a slow machine.
-		Timing: conformance.Timing{Case: 5 * time.Minute, Wait: time.Minute, Prompt: time.Minute},
+		Timing: conformance.Timing{Case: 5 * time.Minute, Wait: time.Minute, Prompt: 10 * time.Second},
 	}
 }
 
