@@ -111,7 +111,7 @@ func (r *run) work(ctx context.Context) (Report, error) {
 		Transport: r.Kind, Files: len(r.files), Tasks: len(r.files), Killed: killed, Seconds: float64(took.Milliseconds()) / 1000,
 		Reruns: int(after.Totals.Lost - r.before.Totals.Lost + after.Totals.Retried - r.before.Totals.Retried),
 		Double: max(0, r.completed(after)-len(r.files)),
-		Shares: shares,
+		Shares: shares, Kept: r.Keep,
 	}
 	return report, r.compare(ctx, &report)
 }

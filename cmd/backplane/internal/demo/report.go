@@ -18,6 +18,7 @@ type Report struct {
 	Seconds   float64 `json:"seconds"` // from the first task enqueued to the last one done
 
 	// What Write tells beside.
+	Kept        bool     `json:"-"` // entries of earlier runs may have been there
 	Identifiers int      `json:"-"`
 	Shares      []Share  `json:"-"`
 	Wrong       []string `json:"-"` // files whose count differs from that of a single goroutine
@@ -48,5 +49,8 @@ func (r Report) Write(w io.Writer) {
 		r.Files, r.Identifiers, r.Seconds, r.Transport, verdict, r.Lost, r.Double, r.Killed, r.Reruns)
 	for _, file := range r.Wrong {
 		fmt.Fprintf(w, "  wrong: %s\n", file)
+	}
+	if len(r.Wrong) > 0 && r.Kept {
+		fmt.Fprintln(w, "  entries of an earlier run are kept: if it counted another tree, or files have changed since, give another --cluster")
 	}
 }
