@@ -51,10 +51,11 @@ type Driver interface {
 	Acquire(ctx context.Context, claims []Claim) ([]Lease, error)
 
 	// Renew makes leases end TTL from now, keeping holder and fence. LeaseLost when the lease has ended or another has
-	// been given since; that one is left alone.
+	// been given since; that one is left alone. A Fence of 0 is not compared, as in a Guard: the holder alone names the
+	// lease then, for those who never learned its fence because the answer to Acquire was lost.
 	Renew(ctx context.Context, leases []Lease) ([]Lease, error)
 
-	// Release ends leases, and wakes those who wait for the lock. LeaseLost as with Renew.
+	// Release ends leases, and wakes those who wait for the lock. LeaseLost, and a Fence of 0, as with Renew.
 	Release(ctx context.Context, leases []Lease) ([]error, error)
 }
 

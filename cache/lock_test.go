@@ -390,20 +390,19 @@ func TestALockWhoseReleaseFailsIsGivenBackWhenTheStoreReturns(t *testing.T) {
 	})
 }
 
-func TestAnAcquireWhoseAnswerWasLostIsNotTakenForALock(t *testing.T) {
+func TestAnAcquireWhoseAnswerWasLostIsNotTakenForALockAndGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t)
 		a, link := s.faulty()
 		link.loseAnswers("acquire")
 
-		_, err := a.Lock(t.Context(), "l", cache.TTL(5*second))
+		_, err := a.Lock(t.Context(), "l", cache.TTL(time.Hour))
 		requireCode(t, fault.Unavailable, err)
 		link.heal()
-		began := time.Now()
-		lock, err := a.Lock(t.Context(), "l")
+		synctest.Wait()
+		lock, err := s.node().TryLock(t.Context(), "l")
 
-		require.NoError(t, err)
-		require.LessOrEqual(t, time.Since(began), 5*second, "at the latest when the unknown lease has ended")
+		require.NoError(t, err, "nobody knew the lease's fence, and it was given back all the same")
 		require.NoError(t, lock.Unlock(t.Context()))
 	})
 }

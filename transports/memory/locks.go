@@ -74,10 +74,10 @@ func (e *entries) acquire(c cache.Claim, now instant) cache.Lease {
 	return cache.Lease{Lock: c.Lock, Holder: c.Holder, Fence: fence, TTL: c.TTL, Expires: ends.time()}
 }
 
-// holding finds the lock as l says it is held, or tells that it is not.
+// holding finds the lock as l says it is held, or tells that it is not. A fence of 0 is not compared.
 func (e *entries) holding(op string, l cache.Lease, now instant) (*item[lease], error) {
 	lock := e.held.get(l.Lock, now)
-	if lock != nil && lock.value.holder == l.Holder && lock.value.fence == l.Fence {
+	if lock != nil && lock.value.holder == l.Holder && (l.Fence == 0 || l.Fence == lock.value.fence) {
 		return lock, nil
 	}
 	message := "the lease has ended; nobody has the lock now"
@@ -115,8 +115,8 @@ func (e *entries) renew(op string, l *cache.Lease, now instant) error {
 	ends := now.in(l.TTL)
 	e.held.move(lock, ends)
 	lock.value.ttl = l.TTL
-	e.fences.put(l.Lock, l.Fence, ends.in(fenceMemory))
-	l.Expires = ends.time()
+	e.fences.put(l.Lock, lock.value.fence, ends.in(fenceMemory))
+	l.Fence, l.Expires = lock.value.fence, ends.time()
 	return nil
 }
 
@@ -143,7 +143,7 @@ func (e *entries) release(op string, l cache.Lease, now instant) error {
 		return err
 	}
 	e.held.remove(lock)
-	e.fences.put(l.Lock, l.Fence, now.in(fenceMemory))
+	e.fences.put(l.Lock, lock.value.fence, now.in(fenceMemory))
 	e.waiters.wake(l.Lock)
 	return nil
 }
