@@ -149,10 +149,13 @@ func (c *Cache) waitEnded(op, name string, err, other error) error {
 // release gives one lease back.
 func (c *Cache) release(ctx context.Context, lease Lease) error {
 	errs, err := c.backend.Release(ctx, []Lease{lease})
-	if err == nil && len(errs) == 1 {
-		err = errs[0]
+	if err != nil {
+		return err
 	}
-	return err
+	if len(errs) != 1 {
+		return fault.New(fault.Internal, "the transport gave %d answers to 1 release", len(errs))
+	}
+	return errs[0]
 }
 
 // releaseSoon gives the lease back even when ctx has ended.

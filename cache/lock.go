@@ -33,8 +33,8 @@ type lockKey struct {
 }
 
 // Lock takes a lock, and waits for it as long as ctx allows; Unavailable when the store cannot be reached. Those who wait
-// in one process get it in the order of their calls; between processes there is no order. Locks are not reentrant: a ctx that comes from the context of the same
-// held lock is Locked at once, and not a deadlock.
+// in one process get it in the order of their calls; between processes there is no order. Locks are not reentrant: a ctx
+// that comes from the context of the same held lock is Locked at once, and not a deadlock.
 //
 // The lock is independent of ctx's end: it lasts until Unlock. It keeps ctx's values.
 //

@@ -95,6 +95,9 @@ func (c *Cache) restorable(ctx context.Context, d *dumpReader, line dumpLine) er
 	if c.backend.Lists == nil {
 		return fault.New(fault.Unsupported, "line %d: the dump has lists, and this transport offers none", d.line)
 	}
+	if n, most := len(line.List.Values), c.batchSize(); n > most {
+		return fault.New(fault.TooLarge, "line %d: %d values of a list at once, this transport takes %d; split the line", d.line, n, most)
+	}
 	return c.takes(d, line.List.name(), line.List.Values)
 }
 
