@@ -28,14 +28,13 @@ func (d *cacheDriver) Watch(ctx context.Context, prefix string, deliver func([]c
 	w := &watch{node: d.node}
 	w.deliver, w.capacity, w.overflow = deliver, watchCapacity, resync
 	w.start()
-	if !d.node.keep(w) {
-		w.shut()
-		<-w.done
+	d.entries.mu.Lock()
+	d.entries.watches[w] = prefix
+	d.entries.mu.Unlock()
+	if !d.node.keep(w) { // after it was added, so that a Close at the same time finds it there
+		_ = w.Close()
 		return nil, closedFault(op, prefix)
 	}
-	d.entries.mu.Lock()
-	defer d.entries.mu.Unlock()
-	d.entries.watches[w] = prefix
 	return w, nil
 }
 
