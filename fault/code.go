@@ -18,7 +18,7 @@ const (
 	Conflict         Code = 4  // a condition did not hold: revision, presence, fence
 	Locked           Code = 5  // another holder has the lock
 	Duplicate        Code = 6  // the ID or unique key is already taken
-	LeaseLost        Code = 7  // the lease ended or belongs to another claim; nothing was changed
+	LeaseLost        Code = 7  // the lease is over, or another has been given since; nothing was changed
 	NoReceiver       Code = 8  // nobody listens at the address
 	NodeGone         Code = 9  // the node left, died, or is another incarnation now
 	Unimplemented    Code = 10 // nobody serves that method

@@ -41,13 +41,15 @@ type Driver interface {
 	Claim(ctx context.Context, c Claim) (Claimed, error)
 
 	// Settle ends leases, each with an outcome. The answer for a stale claim is LeaseLost and the task is untouched.
+	// A lease whose time is over stands until a Claim has taken it back: until then nobody else has the task, and to
+	// refuse would only make it run again.
 	//
 	// Batches of one Worker are numbered from 1 in Number, and sent one at a time: the store keeps the last answer per
 	// worker for at least 10 minutes, so that a repeat of the last batch after a lost reply gets the same answer and
 	// changes nothing. A number below the last one is Conflict.
 	Settle(ctx context.Context, s Settlements) ([]error, error)
 
-	// Extend makes leases end one lease length from now. LeaseLost for a stale one; Canceled when somebody asked to
+	// Extend makes leases end one lease length (of the queue, as it is configured now) from now. LeaseLost for a stale one; Canceled when somebody asked to
 	// cancel the task (the lease is extended all the same, so that the handler can end).
 	Extend(ctx context.Context, refs []Ref) ([]error, error)
 }
@@ -61,12 +63,13 @@ type Admin interface {
 	// List shows tasks of one state, oldest first (scheduled: by run time), one page a call.
 	List(ctx context.Context, l List) (Tasks, error)
 	// Find shows one task in whatever state. NotFound when it is not there. It may cost as much as there are active
-	// tasks in the queue.
+	// tasks in the queue, and so may Remove, Requeue and Cancel.
 	Find(ctx context.Context, queue, id string) (Info, error)
 	// Remove deletes tasks that are not active. Conflict for an active one, NotFound for one that is not there.
 	Remove(ctx context.Context, queue string, ids []string) ([]error, error)
 	// Requeue makes dead, cancelled, completed (while kept) or scheduled tasks pending now; for all but scheduled ones
-	// Attempts and Lost begin again at 0. Conflict for a pending or active one, NotFound for one that is not there.
+	// Attempts and Lost begin again at 0. Conflict for a pending or active one, and for one whose unique key another task
+	// holds by now; NotFound for one that is not there.
 	Requeue(ctx context.Context, queue string, ids []string) ([]error, error)
 	// Cancel makes scheduled and pending tasks cancelled at once. For an active one the request is kept: its worker
 	// hears of it at the next Extend, and whatever Retry, Dead or Release it settles with then, or the loss of its
