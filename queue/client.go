@@ -32,12 +32,20 @@ type ClientOptions struct {
 
 // NewClient makes a client. With a nil backend (the transport offers no queue) every call answers Unsupported.
 func NewClient(b *Backend, o ClientOptions) *Client {
-	c := &Client{backend: b, trace: o.Propagator}
+	c := &Client{backend: offered(b), trace: o.Propagator}
 	if c.trace == nil {
 		c.trace = TraceContext{}
 	}
 	c.enqueue = wrap(c.send, o.Middleware)
 	return c
+}
+
+// offered is nil where a transport offers no queue.
+func offered(b *Backend) *Backend {
+	if b == nil || b.Driver == nil {
+		return nil
+	}
+	return b
 }
 
 // Enqueue stores one task of a kind: now, unless an option says otherwise. When it returns without error the store has

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,7 +91,8 @@ func TestARepeatedBatchHasTheSameNumberAndItems(t *testing.T) {
 	})
 }
 
-func TestSettlementsAreRepeatedWhileOneOfTheirAnswersIsUnavailable(t *testing.T) {
+// To the old number the store gives the old answer, so what it left open goes under a new one.
+func TestASettlementWhoseOwnAnswerIsUnavailableIsSentAgainUnderANewNumber(t *testing.T) {
 	inTime(t, func(t *testing.T) {
 		s := newStore(t)
 		id := enqueue(t, s, 1)[0]
@@ -106,15 +108,40 @@ func TestSettlementsAreRepeatedWhileOneOfTheirAnswersIsUnavailable(t *testing.T)
 	})
 }
 
-// halfAway answers settlements, but for some time with Unavailable for each.
+// A settlement that the store never takes, though it extends the lease, must not keep a sender for ever.
+func TestASettlementThatIsNeverTakenIsGivenUp(t *testing.T) {
+	inTime(t, func(t *testing.T) {
+		s := newStore(t)
+		s.lease = 3 * time.Second
+		enqueue(t, s, 1)
+		s.faulty(func(op string) error {
+			if op == "settle" {
+				return errors.New("a reply that nobody understands")
+			}
+			return nil
+		}, nil)
+		w := newWorker(t, s, queue.WorkerOptions{}, succeed)
+		start(t, w)
+		after(30 * time.Second)
+
+		require.Positive(t, w.Stats().SettleDropped)
+		s.faulty(nil, nil)
+		after(30 * time.Second)
+		require.EqualValues(t, 1, w.Stats().Done)
+		require.Zero(t, w.Stats().Unsettled)
+	})
+}
+
+// halfAway answers settlements, but for some time with Unavailable for each. It keeps its answer to a number.
 type halfAway struct {
 	*store
 	left int
+	last uint64
 }
 
 func (h *halfAway) Settle(ctx context.Context, b queue.Settlements) ([]error, error) {
-	if h.left > 0 {
-		h.left--
+	if h.left > 0 || b.Number == h.last {
+		h.left, h.last = h.left-1, b.Number
 		errs := make([]error, len(b.Items))
 		for i := range errs {
 			errs[i] = fault.New(fault.Unavailable, "this half is away")
@@ -308,28 +335,32 @@ func TestAStaleSettlementIsRefusedAndCounted(t *testing.T) {
 }
 
 func TestALeaseThatEndedOnTheWayIsNotRun(t *testing.T) {
-	inTime(t, func(t *testing.T) {
-		s := newStore(t)
-		s.lease = 50 * time.Millisecond
-		id := enqueue(t, s, 1)[0]
-		s.faulty(nil, func(op string) error {
-			if op == "claim" {
-				time.Sleep(60 * time.Millisecond)
-				s.steal(id)
-			}
-			return nil
-		})
-		w := newWorker(t, s, queue.WorkerOptions{}, func(context.Context, *queue.Job[int]) error {
-			t.Error("the task is running elsewhere")
-			return nil
-		})
-		start(t, w)
+	for name, took := range map[string]time.Duration{"by this node's clock": 60 * time.Millisecond, "as the store says": 30 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			inTime(t, func(t *testing.T) {
+				s := newStore(t)
+				s.lease = 50 * time.Millisecond
+				id := enqueue(t, s, 1)[0]
+				s.faulty(nil, func(op string) error {
+					if op == "claim" {
+						time.Sleep(took)
+						s.steal(id)
+					}
+					return nil
+				})
+				w := newWorker(t, s, queue.WorkerOptions{}, func(context.Context, *queue.Job[int]) error {
+					t.Error("the task is running elsewhere")
+					return nil
+				})
+				start(t, w)
 
-		after(time.Second)
+				after(time.Second)
 
-		require.EqualValues(t, 1, w.Stats().Lost)
-		require.Empty(t, s.settled)
-	})
+				require.EqualValues(t, 1, w.Stats().Lost)
+				require.Empty(t, s.settled)
+			})
+		})
+	}
 }
 
 func TestAClaimThatWaitedLongerThanItsLeaseIsGoodAllTheSame(t *testing.T) {

@@ -74,23 +74,23 @@ func (h *held) remove(gone ...*Delivery) {
 }
 
 // lastExpiry is when the last of these leases ends.
-func (h *held) lastExpiry(of []*Delivery) time.Time {
+func (h *held) lastExpiry(of []settlement) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var last time.Time
-	for _, d := range of {
-		if d.expires.After(last) {
+	for i := range of {
+		if d := of[i].of; d.expires.After(last) {
 			last = d.expires
 		}
 	}
 	return last
 }
 
-// expired reports whether a lease may have ended.
+// expired reports whether a lease is lost, or may have ended.
 func (h *held) expired(d *Delivery, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !now.Before(d.expires)
+	return d.over || !now.Before(d.expires)
 }
 
 // started notes when the timeout or deadline will end a handler's context.

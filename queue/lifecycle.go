@@ -171,6 +171,9 @@ func (w *Worker) shutdown() {
 	w.settler.stop()
 	l.endLife()
 	l.senders.Wait()
+	if left := w.settler.left(); len(left) > 0 {
+		w.settled(left, nil, fault.New(fault.Closed, "the worker had stopped when their handlers returned"), false)
+	}
 	l.heart.Wait()
 }
 

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -128,66 +129,98 @@ func (s *settler) stop() {
 	s.emptied.Broadcast()
 }
 
+// left is what came after the senders had ended, from handlers that were left behind.
+func (s *settler) left() []settlement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left := s.queue
+	s.queue = nil
+	return left
+}
+
 // settle sends batches under one sender's name, until the settler is closed and empty. When ctx ends it gives up what
 // the store does not take at once.
 func (w *Worker) settle(ctx context.Context, sender int) {
-	name := w.id + "/" + strconv.Itoa(sender)
+	s := Settlements{Worker: w.id + "/" + strconv.Itoa(sender)}
 	most := settleBatch
 	if over(most, w.caps.MaxBatch) {
 		most = w.caps.MaxBatch
 	}
 	var batch []settlement
-	var items []Settlement
-	for number := uint64(1); ; number++ {
+	for {
 		var more bool
 		if batch, more = w.settler.take(batch[:0], most); !more {
 			return
 		}
-		items = items[:0]
-		for i := range batch {
-			items = append(items, batch[i].Settlement)
+		p := newPersistence(w.held)
+		// What the store leaves open of a batch that it has answered goes under a new number: to the old one it would
+		// give the old answer.
+		for rest := batch; len(rest) > 0; {
+			s.Number++
+			rest = w.send(ctx, &s, rest, p)
 		}
-		w.send(ctx, Settlements{Worker: name, Number: number, Items: items}, batch)
 		clear(batch)
-		clear(items)
+		clear(s.Items)
 	}
 }
 
-// send repeats one batch, under its number, until the store has answered for all of it, or the last of its leases has
-// ended: from then on the tasks are the store's to give to others.
-func (w *Worker) send(ctx context.Context, s Settlements, batch []settlement) {
-	pause := backoff.ExponentialBackOff{InitialInterval: 20 * time.Millisecond, RandomizationFactor: 0.3, Multiplier: 2, MaxInterval: time.Second}
-	deliveries := make([]*Delivery, len(batch))
+// send repeats one batch, under its number, until the store has answered, and leaves those settlements whose own answer
+// is to be asked for again. It gives up when the leases have ended: from then on the tasks are the store's to give to
+// others.
+func (w *Worker) send(ctx context.Context, s *Settlements, batch []settlement, p *persistence) (open []settlement) {
+	s.Items = s.Items[:0]
 	for i := range batch {
-		deliveries[i] = batch[i].of
+		s.Items = append(s.Items, batch[i].Settlement)
 	}
-	defer func() {
-		w.held.remove(deliveries...)
-		w.counters.unsettled.Add(-int64(len(batch)))
-	}()
-	for first := true; ; first = false {
-		answers, err := w.trySettle(ctx, s)
-		if first {
+	for {
+		answers, err := w.trySettle(ctx, *s)
+		if !p.tried {
+			p.tried = true
 			w.settler.pause()
 		}
-		again := isAway(err)
-		for _, answer := range answers {
-			again = again || isAway(answer)
+		again := (isAway(err) || slices.ContainsFunc(answers, isAway)) && p.again(ctx, batch)
+		if again {
+			w.counters.settleRetries.Add(1)
+			if w.sparing.allow("settle", 10*time.Second) {
+				w.log.Warn("queue: the store did not take settlements; sending them again while the leases last", "settlements", len(batch), "err", err)
+			}
 		}
-		wait := pause.NextBackOff()
-		if again && (ctx.Err() != nil || time.Now().Add(wait).After(w.held.lastExpiry(deliveries))) {
-			again = false
+		if err == nil || !again {
+			open = w.settled(batch, answers, err, again)
 		}
 		if !again {
-			w.settled(s.Items, batch, answers, err)
-			return
+			return nil
 		}
-		w.counters.settleRetries.Add(1)
-		if w.sparing.allow("settle", 10*time.Second) {
-			w.log.Warn("queue: the store did not take settlements; sending them again while the leases last", "settlements", len(batch), "err", err)
+		sleep(ctx, p.wait)
+		if err == nil {
+			return open
 		}
-		sleep(ctx, wait)
 	}
+}
+
+// persistence is how long settlements are sent again: until the last of their leases ends, as it stood when the store
+// first failed. A lease that the heartbeat still gets extended meanwhile does not make it longer, so that settlements
+// which the store will never take do not keep a sender for ever.
+type persistence struct {
+	held  *held
+	tried bool // once
+	pause backoff.ExponentialBackOff
+	until time.Time     // zero: not failed yet
+	wait  time.Duration // before the next try
+}
+
+func newPersistence(h *held) *persistence {
+	return &persistence{held: h,
+		pause: backoff.ExponentialBackOff{InitialInterval: 20 * time.Millisecond, RandomizationFactor: 0.3, Multiplier: 2, MaxInterval: time.Second}}
+}
+
+// again reports whether there is time to send a batch once more.
+func (p *persistence) again(ctx context.Context, batch []settlement) bool {
+	if p.until.IsZero() {
+		p.until = p.held.lastExpiry(batch)
+	}
+	p.wait = p.pause.NextBackOff()
+	return ctx.Err() == nil && !time.Now().Add(p.wait).After(p.until)
 }
 
 func (w *Worker) trySettle(ctx context.Context, s Settlements) ([]error, error) {
@@ -212,29 +245,43 @@ func isAway(err error) bool {
 	return true
 }
 
-// settled counts the last answer to a batch.
-func (w *Worker) settled(items []Settlement, batch []settlement, answers []error, err error) {
+// settled counts the answers to a batch, and forgets its deliveries, but for those that are to be sent again.
+func (w *Worker) settled(batch []settlement, answers []error, err error, again bool) (open []settlement) {
+	open = batch[:0]
+	gone := make([]*Delivery, 0, len(batch))
 	dropped, why := 0, error(nil)
-	for i := range items {
+	for i := range batch {
 		answer := err
 		if err == nil {
 			answer = answers[i]
 		}
-		switch fault.CodeOf(answer) {
-		case fault.OK:
-			w.counters.settled(items[i].Outcome)
-		case fault.LeaseLost:
+		switch code := fault.CodeOf(answer); {
+		case code == fault.OK:
+			w.counters.settled(batch[i].Outcome)
+		case code == fault.LeaseLost:
 			w.counters.stale.Add(1)
 			w.debug("queue: stale settlement refused", batch[i].of)
+		case again && isAway(answer):
+			open = append(open, batch[i])
+			continue
 		default:
 			dropped, why = dropped+1, answer
 		}
+		gone = append(gone, batch[i].of)
 	}
+	w.held.remove(gone...)
+	w.counters.unsettled.Add(-int64(len(gone)))
 	if dropped > 0 {
-		w.counters.settleDropped.Add(int64(dropped))
-		if w.sparing.allow("dropped", time.Second) {
-			w.log.Error("queue: settlements were given up; their tasks will run again", "settlements", dropped, "err", why)
-		}
+		w.drop(dropped, why)
+	}
+	return open
+}
+
+// drop counts settlements that are given up.
+func (w *Worker) drop(n int, why error) {
+	w.counters.settleDropped.Add(int64(n))
+	if w.sparing.allow("dropped", time.Second) {
+		w.log.Error("queue: settlements were given up; their tasks will run again", "settlements", n, "err", why)
 	}
 }
 

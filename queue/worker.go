@@ -89,7 +89,7 @@ type Worker struct {
 // NewWorker makes a worker. Unsupported when the transport offers no queue (a nil backend), Invalid for options that
 // cannot be met.
 func NewWorker(b *Backend, o WorkerOptions) (*Worker, error) {
-	if b == nil {
+	if b = offered(b); b == nil {
 		return nil, &fault.Error{Code: fault.Unsupported, Op: opWorker, Message: "this transport offers no queue"}
 	}
 	if err := o.complete(b.Capabilities); err != nil {
