@@ -158,13 +158,21 @@ func TestAWaitingClaimGetsTheLockWhenItIsReleasedOrEnds(t *testing.T) {
 		given := <-waited
 		go claim(time.Hour)
 		third := <-waited
+		go claim(time.Hour)
+		time.Sleep(3 * time.Second)
+		ended := third.TTL
+		third.TTL = time.Second
+		renewed, err := b.Renew(background, []cache.Lease{third})
+		require.NoError(t, one(t, renewed, err).Err)
+		fourth := <-waited
 
 		require.NoError(t, second.Err)
 		require.Equal(t, 3*time.Second, second.TTL)
 		require.Equal(t, fault.Locked, fault.CodeOf(given.Err))
 		require.Equal(t, time.Second, given.TTL)
 		require.NoError(t, third.Err, "the lease before had ended")
-		require.Equal(t, 59*time.Second, third.TTL)
+		require.Equal(t, 59*time.Second, ended)
+		require.Equal(t, 4*time.Second, fourth.TTL, "the lease before was renewed for less")
 	})
 }
 

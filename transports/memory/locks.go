@@ -112,9 +112,12 @@ func (e *entries) renew(op string, l *cache.Lease, now instant) error {
 	if err != nil {
 		return err
 	}
-	ends := now.in(l.TTL)
+	ends, before := now.in(l.TTL), lock.ends
 	e.held.move(lock, ends)
 	lock.value.ttl = l.TTL
+	if ends < before { // who waits knows the old end
+		e.waiters.wake(l.Lock)
+	}
 	e.fences.put(l.Lock, lock.value.fence, ends.in(fenceMemory))
 	l.Fence, l.Expires = lock.value.fence, ends.time()
 	return nil

@@ -162,6 +162,13 @@ func TestAWaitingClaimWakesForWhateverIsDueNext(t *testing.T) {
 		require.NoError(t, a.Admin.Pause(background, "q"))
 		enqueue(t, a, job("paused"))
 		expect("paused", 0, func() { require.NoError(t, a.Admin.Resume(background, "q")) })
+		enqueue(t, a, job("shortened"))
+		held = claim(t, a, 1, 0)
+		expect("shortened", time.Second, func() {
+			require.NoError(t, a.Admin.Configure(background, "q", queue.Properties{Lease: time.Second}))
+			extended, err := a.Extend(background, []queue.Ref{held[0].Ref()})
+			require.NoError(t, one(t, extended, err))
+		})
 	})
 }
 

@@ -128,20 +128,25 @@ func (d *queueDriver) Extend(ctx context.Context, refs []queue.Ref) ([]error, er
 	defer d.tasks.mu.Unlock()
 	for i, ref := range refs {
 		if errs[i] = d.check.Ref(op, ref); errs[i] == nil {
-			errs[i] = d.tasks.lines[ref.Queue].extend(op, ref, now)
+			errs[i] = d.tasks.extend(op, ref, now)
 		}
 	}
 	return errs, nil
 }
 
-func (l *line) extend(op string, ref queue.Ref, now instant) error {
+func (s *tasks) extend(op string, ref queue.Ref, now instant) error {
+	l := s.lines[ref.Queue]
 	t, err := l.leased(op, ref)
 	if err != nil {
 		return err
 	}
+	before := t.ends
 	l.leases.remove(t)
 	t.ends = now.in(l.lease)
 	l.leases.insert(t)
+	if t.ends < before { // the lease was configured shorter, and who waits knows the old end
+		s.waiters.wake(l.name)
+	}
 	if t.cancel {
 		return &fault.Error{Code: fault.Canceled, Op: op, Subject: ref.ID, Transport: Kind, Message: "somebody asked to cancel the task; its lease was extended"}
 	}
