@@ -75,4 +75,5 @@ var refusals = map[Ability]func(e *Env){
 	NeedsHolders: func(e *Env) { refuseHolders(e, cacheOf(e, e.Node)) },
 	NeedsQueue:   func(e *Env) { refuseQueue(e, e.Node.Queue()) },
 	NeedsAdmin:   func(e *Env) { refuseAdmin(e, e.Node.Queue()) },
+	NeedsPubSub:  func(e *Env) { refusePubSub(e, e.Node.PubSub()) },
 }
