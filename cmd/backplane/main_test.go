@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +23,11 @@ import (
 	"github.com/gobackplane/backplane/internal/testserver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(suite{testserver.Main(m)}) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "4") // most of the time they wait for leases and processes, not for a processor
+	goleak.VerifyTestMain(suite{testserver.Main(m)})
+}
 
 // suite removes the command after the last test.
 type suite struct{ tests *testserver.Suite }
@@ -106,19 +112,26 @@ func requireNothingLeft(t *testing.T, temp string) {
 	require.Empty(t, left, "temporary files that were left behind")
 }
 
+// found is a process: its ID and its command line.
+type found struct {
+	pid  int
+	line string
+}
+
 // processesWith finds the processes by a setting in their environment, where the system shows it.
-func processesWith(setting string) []string {
+func processesWith(setting string) []found {
 	all, _ := filepath.Glob("/proc/[0-9]*/environ")
-	var found []string
+	var processes []found
 	for _, path := range all {
 		if env, err := os.ReadFile(path); err == nil && bytes.Contains(env, []byte(setting)) {
 			line, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
 			if len(line) > 0 { // not one that has ended and was not waited for
-				found = append(found, strings.ReplaceAll(string(line), "\x00", " "))
+				pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+				processes = append(processes, found{pid, strings.ReplaceAll(string(line), "\x00", " ")})
 			}
 		}
 	}
-	return found
+	return processes
 }
 
 // invoke runs the command to its end.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 
 	"github.com/gobackplane/backplane/backplane"
@@ -20,7 +21,7 @@ type crew interface {
 	hire(ctx context.Context, c backplane.Config, root string) error
 	// kill ends the oldest node without a goodbye.
 	kill() error
-	// lost tells of a node that ended though nobody told it to.
+	// lost tells of nodes that ended though nobody told them to.
 	lost() <-chan error
 	// dismiss lets all nodes finish and waits for them.
 	dismiss() error
@@ -35,7 +36,7 @@ type goroutines struct {
 	errs   []error
 }
 
-func newGoroutines() *goroutines { return &goroutines{losses: make(chan error, 1)} }
+func newGoroutines(most int) *goroutines { return &goroutines{losses: make(chan error, most)} }
 
 func (g *goroutines) hire(ctx context.Context, c backplane.Config, root string) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -48,7 +49,7 @@ func (g *goroutines) hire(ctx context.Context, c backplane.Config, root string) 
 		g.mu.Unlock()
 		ended <- err
 		if ctx.Err() == nil {
-			tell(g.losses, fmt.Errorf("node %s ended by itself", c.Node.Name))
+			g.losses <- fmt.Errorf("%s ended by itself", c.Node.Name)
 		}
 	})
 	select {
@@ -73,14 +74,6 @@ func (g *goroutines) dismiss() error {
 	return errors.Join(g.errs...)
 }
 
-// tell tells the first loss. Nobody asks for another.
-func tell(losses chan error, err error) {
-	select {
-	case losses <- err:
-	default:
-	}
-}
-
 // processes run each node in a process of its own, as a cluster does.
 type processes struct {
 	stderr  io.Writer
@@ -88,16 +81,18 @@ type processes struct {
 	losses  chan error
 }
 
-func newProcesses(stderr io.Writer) *processes {
-	return &processes{stderr: stderr, losses: make(chan error, 1)}
+// newProcesses makes a crew that hires so many at most.
+func newProcesses(stderr io.Writer, most int) *processes {
+	return &processes{stderr: stderr, losses: make(chan error, most)}
 }
 
 type process struct {
 	name   string
 	cmd    *exec.Cmd
 	stdin  io.Closer     // the node works until this is closed, be it because its parent is gone
-	told   chan struct{} // closed when it was told to end
-	exited chan struct{} // closed when it has, and err is how
+	told   chan struct{} // closed when it was told to end; what becomes of it then is no news
+	exited chan struct{} // closed when it has; then these say how
+	lost   bool          // by itself
 	err    error
 }
 
@@ -151,22 +146,30 @@ func (p *processes) hire(ctx context.Context, c backplane.Config, root string) e
 // attend waits for a process, and tells if it ended by itself.
 func (p *processes) attend(ctx context.Context, each *process) {
 	each.err = each.cmd.Wait()
-	close(each.exited)
+	defer close(each.exited)
 	select {
 	case <-each.told:
 	case <-ctx.Done():
 	default:
-		tell(p.losses, fmt.Errorf("node %s ended by itself (%v): see its messages above", each.name, each.cmd.ProcessState))
+		each.lost = true
+		p.losses <- fmt.Errorf("%s ended by itself (%v)", each.name, each.cmd.ProcessState)
 	}
 }
 
 func (p *processes) kill() error {
-	victim := p.running[0]
-	p.running = p.running[1:]
-	close(victim.told)
-	err := victim.cmd.Process.Kill()
-	<-victim.exited // it says "killed", which is the point
-	return err
+	for i, victim := range p.running {
+		select {
+		case <-victim.exited: // somebody else was faster
+			continue
+		default:
+		}
+		p.running = slices.Delete(p.running, i, i+1)
+		close(victim.told)
+		err := victim.cmd.Process.Kill()
+		<-victim.exited
+		return err
+	}
+	return errors.New("there is no node left to kill")
 }
 
 func (p *processes) lost() <-chan error { return p.losses }
@@ -179,8 +182,8 @@ func (p *processes) dismiss() error {
 	var errs []error
 	for _, each := range p.running {
 		<-each.exited
-		if each.err != nil && !errors.Is(each.err, context.Canceled) {
-			errs = append(errs, fmt.Errorf("node %s: %w", each.name, each.err))
+		if each.err != nil && !errors.Is(each.err, context.Canceled) && !each.lost {
+			errs = append(errs, fmt.Errorf("%s: %w", each.name, each.err))
 		}
 	}
 	p.running = nil

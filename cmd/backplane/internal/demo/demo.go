@@ -44,7 +44,8 @@ type run struct {
 	Options
 	node   *backplane.Node
 	crew   crew
-	hired  int
+	hired  int // ever
+	alive  int // of them, as far as is known
 	files  []string
 	output *output
 	before queue.Stats // of the queue, when the run began
@@ -66,9 +67,9 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	defer func() { err = errors.Join(err, r.output.close()) }()
 	o.Config.Shutdown = patience
 	r.Config = o.Config
-	r.crew = newProcesses(o.Events)
+	r.crew = newProcesses(o.Events, o.Nodes+1)
 	if o.Local {
-		r.crew = newGoroutines()
+		r.crew = newGoroutines(o.Nodes)
 	}
 	if r.node, err = backplane.Open(ctx, o.Config); err != nil {
 		return Report{}, err
@@ -146,11 +147,20 @@ func (r *run) wait(ctx context.Context, tick <-chan time.Time) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case err := <-r.crew.lost():
-		return err
+	case loss := <-r.crew.lost():
+		return r.mourn(loss)
 	case <-tick:
 		return nil
 	}
+}
+
+// mourn goes on without a node that ended by itself, as long as another is there.
+func (r *run) mourn(loss error) error {
+	if r.alive--; r.alive == 0 {
+		return fmt.Errorf("no node is left: %w", loss)
+	}
+	fmt.Fprintf(r.Events, "\n%v; the others go on\n", loss)
+	return nil
 }
 
 func (r *run) stats(ctx context.Context) (queue.Stats, error) {
@@ -168,7 +178,11 @@ func (r *run) hire(ctx context.Context) error {
 	r.hired++
 	c := r.Config
 	c.Node.Name = fmt.Sprintf("node-%d", r.hired)
-	return r.crew.hire(ctx, c, r.Root)
+	if err := r.crew.hire(ctx, c, r.Root); err != nil {
+		return err
+	}
+	r.alive++
+	return nil
 }
 
 func (r *run) enqueue(ctx context.Context, files []string) error {
@@ -223,8 +237,11 @@ func (r *run) count(ctx context.Context) (killed int, err error) {
 		select {
 		case <-ctx.Done():
 			return killed, context.Cause(ctx)
-		case err := <-r.crew.lost():
-			return killed, err
+		case loss := <-r.crew.lost():
+			if err := r.mourn(loss); err != nil {
+				return killed, err
+			}
+			continue
 		case done := <-r.done:
 			r.Bar(done, len(r.files))
 			continue
@@ -263,19 +280,21 @@ func (r *run) replace(ctx context.Context) error {
 	if err := r.crew.kill(); err != nil {
 		return err
 	}
+	r.alive--
 	fmt.Fprintln(r.Events, "\nkilled a node; another takes its place")
 	return r.hire(ctx)
 }
 
-// gatherShares asks every node that is alive what it did.
+// gatherShares asks every node what it did. One that was killed is a member until its silence is noticed: it is not
+// waited for, because as many as should be alive answer.
 func (r *run) gatherShares(ctx context.Context) ([]Share, error) {
-	replies, err := rpc.Gather[Share](ctx, r.node.RPC(), rpc.All(), shareMethod, struct{}{}, rpc.Timeout(5*time.Second))
-	if err != nil && len(replies) == 0 {
+	replies, err := rpc.Gather[Share](ctx, r.node.RPC(), rpc.All(), shareMethod, struct{}{}, rpc.Quorum(r.alive))
+	if err != nil {
 		return nil, err
 	}
 	var shares []Share
 	for _, reply := range replies {
-		if reply.Err == nil { // a killed node is a member until its silence is noticed
+		if reply.Err == nil {
 			shares = append(shares, reply.Value)
 		}
 	}
