@@ -27,6 +27,7 @@ type RedisOptions struct {
 	Persist    bool     // keep an append-only file, synced at every write: data survives Kill and Restart
 	UnixSocket bool     // listen on a socket in the folder too; see Redis.Socket
 	TLS        *TLS     // speak only TLS, and ask clients for a certificate
+	Clock      *Clock   // its wall clock; nil: the machine's
 	Args       []string // more arguments, after ours
 }
 
@@ -170,7 +171,11 @@ func (r *Redis) current() *process {
 var errPortTaken = errors.New("the port is taken")
 
 func (r *Redis) start(ctx context.Context) error {
-	p, err := spawn(exec.Command(r.options.Binary, r.arguments()...))
+	cmd := exec.Command(r.options.Binary, r.arguments()...)
+	if r.options.Clock != nil {
+		cmd.Env = r.options.Clock.environment()
+	}
+	p, err := spawn(cmd)
 	if err != nil {
 		return fmt.Errorf("servers: start %s: %w", r.options.Binary, err)
 	}

@@ -39,6 +39,22 @@ func Redis(t testing.TB, options ...servers.RedisOptions) *servers.Redis {
 	return r
 }
 
+// Clock makes a clock for servers of this test. Where none can be made (it takes Linux and a C compiler) the test is
+// skipped, or fails under BACKPLANE_REQUIRE=redis.
+func Clock(t testing.TB) *servers.Clock {
+	t.Helper()
+	c, err := servers.NewClock()
+	switch {
+	case err == nil:
+		t.Cleanup(c.Close)
+	case Required("redis"):
+		t.Fatalf("BACKPLANE_REQUIRE has redis, but: %v", err)
+	default:
+		t.Skipf("skipped: %v", err)
+	}
+	return c
+}
+
 // NewProxy puts a proxy before an address until the test ends.
 func NewProxy(t testing.TB, addr string) *servers.Proxy {
 	t.Helper()

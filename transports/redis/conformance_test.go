@@ -17,10 +17,14 @@ import (
 
 // TestConformance runs the suite on a server that keeps its data, with every node behind a proxy of its own.
 func TestConformance(t *testing.T) {
-	server := testserver.Redis(t, servers.RedisOptions{Persist: true})
+	clock := testserver.Clock(t)
+	server := testserver.Redis(t, servers.RedisOptions{Persist: true, Clock: clock})
 
 	conformance.Test(t, conformance.Harness{
-		New:    func(conformance.T) conformance.Cluster { return &faulty{server: server} },
+		New: func(t conformance.T) conformance.Cluster {
+			t.Cleanup(func() { require.NoError(t, clock.Reset()) })
+			return &faulty{server: server, clock: clock}
+		},
 		Timing: conformance.Timing{Case: 2 * time.Minute, Wait: 30 * time.Second, Prompt: 5 * time.Second}, // for busy machines
 	})
 }
@@ -28,6 +32,7 @@ func TestConformance(t *testing.T) {
 // faulty is a cluster whose server and links can be made to fail.
 type faulty struct {
 	server *servers.Redis
+	clock  *servers.Clock
 
 	mu    sync.Mutex
 	links []*servers.Proxy // by node
@@ -84,4 +89,10 @@ func (f *faulty) Pause(context.Context) (resume func(), err error) {
 		return nil, err
 	}
 	return func() { _ = f.server.Resume() }, nil
+}
+
+func (f *faulty) AdvanceClock(d time.Duration) {
+	if err := f.clock.Advance(d); err != nil {
+		panic(err)
+	}
 }
