@@ -39,6 +39,7 @@ type Node struct {
 	queue       *queue.Client
 	pubsub      *pubsub.PubSub
 	rpc         *rpc.Peer
+	isMember    bool // a transport is named for RPC
 	connections *Connections
 
 	mu      sync.Mutex
@@ -106,10 +107,10 @@ func (n *Node) join(ctx context.Context) error {
 		backend = transports.RPCOf(t)
 	}
 	options := rpc.Options{
-		Name: c.Node.Name, Metadata: c.Node.Metadata, Keys: c.Cluster.Keys, Insecure: len(c.Cluster.Keys) == 0, Logger: n.log,
+		Name: c.Node.Name, Metadata: c.Node.Metadata, Drain: c.Shutdown, Logger: n.log,
+		Keys: c.Cluster.Keys, Insecure: len(c.Cluster.Keys) == 0, Secret: c.Cluster.Secret,
 	}
-	offered := backend != nil
-	if !offered {
+	if n.isMember = backend != nil; !n.isMember {
 		backend = &rpc.Backend{Driver: noRPC{}}
 		options.ClientMiddleware = []func(rpc.Invoker) rpc.Invoker{refuseCalls}
 	}
@@ -117,7 +118,7 @@ func (n *Node) join(ctx context.Context) error {
 	if n.rpc, err = rpc.New(backend, options); err != nil {
 		return err
 	}
-	if n.connections, err = newConnections(n.rpc); err != nil || !offered {
+	if n.connections, err = newConnections(n.rpc); err != nil || !n.isMember {
 		return err
 	}
 	return n.rpc.Start(ctx)
@@ -185,32 +186,27 @@ func (n *Node) Worker(o queue.WorkerOptions) (*queue.Worker, error) {
 // Run starts the node's workers and returns when ctx has ended and the node is closed in order (see Close), or when a
 // worker could not start. It returns nil when ctx ended and everything was closed in time.
 func (n *Node) Run(ctx context.Context) error {
-	workers, err := n.begin()
+	// Not with ctx: a worker ends in Close, at its place in the order.
+	failed, err := n.begin(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
-	}
-	failed := make(chan error, len(workers))
-	for _, w := range workers {
-		// Not with ctx: a worker ends in Close, at its place in the order.
-		if err := w.Start(context.WithoutCancel(ctx)); err != nil {
-			return errors.Join(err, n.Close())
-		}
-		n.watching.Go(func() {
-			if err := w.Run(context.WithoutCancel(ctx)); err != nil {
-				failed <- err
-			}
-		})
 	}
 	var failure error
 	select {
 	case <-ctx.Done():
 	case <-n.ending:
 	case failure = <-failed:
+		select {
+		case <-n.ending: // the node was closed before the worker had begun: Close tells what went wrong, if anything
+			failure = nil
+		default:
+		}
 	}
 	return errors.Join(failure, n.Close())
 }
 
-func (n *Node) begin() ([]*queue.Worker, error) {
+// begin starts the workers, unless the node is closed: what it starts, Close waits for.
+func (n *Node) begin(ctx context.Context) (failed <-chan error, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -220,13 +216,21 @@ func (n *Node) begin() ([]*queue.Worker, error) {
 		return nil, &fault.Error{Code: fault.Invalid, Op: "backplane: run", Message: "the node is running already"}
 	}
 	n.running = true
-	return n.workers, nil
+	failures := make(chan error, len(n.workers))
+	for _, w := range n.workers {
+		n.watching.Go(func() {
+			if err := w.Run(ctx); err != nil {
+				failures <- err
+			}
+		})
+	}
+	return failures, nil
 }
 
 // Close ends the node in the order in which things need each other, and waits:
 //
 //  1. workers claim nothing more; running tasks get Config.Shutdown to end, and are given back if they do not;
-//  2. the node leaves the cluster: calls under way are answered, and later ones go elsewhere;
+//  2. the node leaves the cluster: running calls get Config.Shutdown to be answered, and later ones go elsewhere;
 //  3. subscriptions end, locks are given back, loaders are cancelled;
 //  4. the transports close.
 //

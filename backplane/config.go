@@ -32,7 +32,7 @@ type Config struct {
 	// otherwise only the concerns that are named here are opened, and the others answer Unsupported.
 	Use Use `yaml:"use"`
 
-	// Shutdown bounds how long Close waits for running tasks and calls; default 30s.
+	// Shutdown bounds how long Close waits for running tasks, and then for running calls; default 30s.
 	Shutdown time.Duration `yaml:"shutdown"`
 
 	// Logger is where background events go; default slog.Default().
@@ -60,6 +60,8 @@ type ClusterConfig struct {
 	Keys []string `yaml:"keys"`
 	// Insecure lets nodes work without a key: whoever reaches the transport can then call any method.
 	Insecure bool `yaml:"insecure"`
+	// Secret also encrypts the frames between nodes, with keys made from Keys. The same on all nodes.
+	Secret bool `yaml:"secret"`
 }
 
 // TransportConfig says how to open one transport. What the kind understands beside the URL stands next to it, and is
@@ -128,6 +130,9 @@ func (c Config) resolve() (Config, error) {
 	}
 	if err := transports.CheckNamespace(c.Cluster.Name); err != nil {
 		return c, fault.In(err, "backplane: config", "cluster.name")
+	}
+	if c.Cluster.Secret && len(c.Cluster.Keys) == 0 {
+		return c, invalid("cluster.secret needs a key; make one with \"backplane key\" and give it as cluster.keys")
 	}
 	if c.Shutdown < 0 {
 		return c, invalid("shutdown is %s; it must not be negative", c.Shutdown)

@@ -107,6 +107,16 @@ func TestOnlyTransportBacksEverything(t *testing.T) {
 	require.NotEmpty(t, c.Node.Name)
 }
 
+func TestSecretNeedsAKey(t *testing.T) {
+	c := URL("memory:")
+	c.Cluster.Secret = true
+
+	_, err := c.resolve()
+
+	require.ErrorIs(t, err, fault.Invalid)
+	require.ErrorContains(t, err, "backplane key")
+}
+
 func TestURLKeepsOursApart(t *testing.T) {
 	t.Setenv(KeyVariable, "k")
 

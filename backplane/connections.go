@@ -19,6 +19,10 @@ import (
 // table of them anywhere: a connection's ID names the life of the node that holds it, so that a call to it is one round
 // trip to that node, and one that is gone is known to be gone as soon as its node is.
 //
+// A node that takes itself for dead, because it does not hear its own heartbeat, withdraws its connections until it does
+// again: no method runs on them, Apply is Unavailable on that node, and NodeGone on the others once they miss it too. Its
+// own program still finds them with Local and All, to end them or to wait.
+//
 //	conn := node.Connections().Add(backplane.Details{"user": "ada"}, socket)
 //	defer node.Connections().Remove(conn.ID)
 //
@@ -158,8 +162,8 @@ func HandleConnection[Args, Result any](c *Connections, method string, f func(ct
 // Result ConnectionInfo) it answers what is known of the connection.
 //
 // It costs one round trip to that node, and nothing when it is this one. NotFound: the node does not hold that connection
-// any more. NodeGone: its node has left or died. Unimplemented: the node has no such method. Invalid: that is no
-// connection's ID.
+// any more. NodeGone: its node has left or died. Unavailable: this node is cut off from the others. Unimplemented: the
+// node has no such method. Invalid: that is no connection's ID.
 func Apply[Result any](ctx context.Context, c *Connections, id, method string, args any) (Result, error) {
 	var result Result
 	raw, err := c.Apply(ctx, id, method, args)
@@ -198,6 +202,8 @@ func (c *Connections) serve(ctx context.Context, a application) (any, error) {
 	method := c.methods[a.Method]
 	c.mu.RUnlock()
 	switch {
+	case c.peer.Fenced(): // since the call was taken in
+		return nil, &fault.Error{Code: fault.Unavailable, Op: opApply, Subject: a.ID, Message: "the node that holds the connection does not hear its own heartbeat, and takes itself for dead"}
 	case !held:
 		return nil, &fault.Error{Code: fault.NotFound, Op: opApply, Subject: a.ID, Message: "the node does not hold that connection any more"}
 	case a.Method == "":

@@ -100,6 +100,45 @@ func TestApplyToANodeThatLeftIsNodeGoneAtOnce(t *testing.T) {
 	})
 }
 
+func TestANodeThatTakesItselfForDeadWithdrawsItsConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := backplane.URL("cuttable:" + t.Name())
+		c.Node.Name = "holder"
+		holder, other := openConfig(t, c), open(t, "other")
+		require.NoError(t, holder.Ready(t.Context()))
+		require.NoError(t, other.Ready(t.Context()))
+		require.NoError(t, backplane.HandleConnection(holder.Connections(), "say", say))
+		client := &socket{}
+		conn := holder.Connections().Add(nil, client)
+
+		cut.Store(true)
+		defer cut.Store(false)
+		time.Sleep(10 * time.Second)
+
+		for node, code := range map[*backplane.Node]fault.Code{holder: fault.Unavailable, other: fault.NodeGone} {
+			for _, method := range []string{"say", ""} {
+				_, err := node.Connections().Apply(t.Context(), conn.ID, method, "hello")
+				require.ErrorIs(t, err, code, "%q on %s", method, node.Name())
+			}
+		}
+		require.Empty(t, client.written)
+		health := holder.Health(t.Context())
+		require.False(t, health.Ready)
+		require.Contains(t, health.Reason, "heartbeat")
+		require.ErrorIs(t, holder.Ready(t.Context()), fault.Unavailable)
+
+		cut.Store(false)
+		time.Sleep(10 * time.Second)
+
+		_, err := other.Connections().Apply(t.Context(), conn.ID, "say", "hello")
+		require.NoError(t, err)
+		require.Equal(t, []string{"hello"}, client.written)
+		require.NoError(t, holder.Ready(t.Context()))
+		require.NoError(t, holder.Close())
+		require.NoError(t, other.Close())
+	})
+}
+
 func TestConnectionMethodsAreRegisteredOnce(t *testing.T) {
 	c := open(t, "a").Connections()
 	require.NoError(t, backplane.HandleConnection(c, "say", say))

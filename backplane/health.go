@@ -37,7 +37,8 @@ type WorkerHealth struct {
 	Stats   queue.WorkerStats `json:"stats"`
 }
 
-// Health asks every transport now, at the same time, and the membership.
+// Health asks every transport now, at the same time, and the membership. It waits for nothing else, so it suits a health
+// endpoint; give ctx a deadline for a store that does not answer.
 func (n *Node) Health(ctx context.Context) Health {
 	h := Health{Ready: true, Node: n.Name(), Members: len(n.Members())}
 	names := slices.Sorted(maps.Keys(n.transports.all))
@@ -61,10 +62,8 @@ func (n *Node) Health(ctx context.Context) Health {
 		}
 		h.Workers = append(h.Workers, each)
 	}
-	if n.config.Use.RPC != "" {
-		if err := n.rpc.Ready(ctx); err != nil && fault.CodeOf(err) != fault.Unsupported {
-			h.not(err.Error())
-		}
+	if reason := n.outsider(ctx); reason != "" {
+		h.not(reason)
 	}
 	return h
 }
@@ -96,12 +95,34 @@ func (n *Node) allWorkers() []*queue.Worker {
 	return slices.Clone(n.workers)
 }
 
+// outsider says why the node is no full member of the cluster; "" when it is, or need not be.
+func (n *Node) outsider(ctx context.Context) (reason string) {
+	if !n.isMember {
+		return ""
+	}
+	if n.rpc.Fenced() {
+		return "the node does not hear its own heartbeat, and takes itself for dead"
+	}
+	now, cancel := context.WithCancel(ctx)
+	cancel() // so that it does not wait
+	if n.rpc.Ready(now) != nil {
+		return "the membership is not complete yet"
+	}
+	return ""
+}
+
 // Ready is nil when Health says that the node is ready, and otherwise the reason. It waits for the membership to be
-// complete, which takes a moment after Open.
+// complete, which takes a moment after Open, as long as ctx allows.
 func (n *Node) Ready(ctx context.Context) error {
+	const op = "backplane: ready"
+	if n.isMember {
+		if err := n.rpc.Ready(ctx); err != nil {
+			return fault.In(err, op, n.Name())
+		}
+	}
 	h := n.Health(ctx)
 	if h.Ready {
 		return nil
 	}
-	return &fault.Error{Code: fault.Unavailable, Op: "backplane: ready", Subject: n.Name(), Message: h.Reason, Retryable: true}
+	return &fault.Error{Code: fault.Unavailable, Op: op, Subject: n.Name(), Message: h.Reason, Retryable: true}
 }

@@ -99,6 +99,43 @@ func TestRunStartsWorkersAndEndsInOrder(t *testing.T) {
 	require.ErrorIs(t, err, fault.Closed)
 }
 
+// A health endpoint must not hang because a node has only just been opened, or hears nobody.
+func TestHealthDoesNotWaitForTheMembership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := open(t, "a")
+		began := time.Now()
+
+		early := node.Health(t.Context())
+
+		require.Zero(t, time.Since(began))
+		require.False(t, early.Ready)
+		require.Contains(t, early.Reason, "membership")
+		require.NoError(t, node.Ready(t.Context()))
+		require.True(t, node.Health(t.Context()).Ready)
+		require.NoError(t, node.Close())
+	})
+}
+
+func TestRunAndCloseAtTheSameTimeEndWell(t *testing.T) {
+	for range 50 {
+		node := open(t, "a")
+		worker, err := node.Worker(queue.WorkerOptions{})
+		require.NoError(t, err)
+		require.NoError(t, queue.Handle(worker, greet, func(context.Context, *queue.Job[string]) error { return nil }))
+		var both sync.WaitGroup
+		var ran error
+		both.Go(func() { ran = node.Run(t.Context()) })
+
+		require.NoError(t, node.Close())
+		both.Wait()
+
+		if ran != nil {
+			require.ErrorIs(t, ran, fault.Closed)
+			require.ErrorContains(t, ran, "the node is closed", "and nothing of workers")
+		}
+	}
+}
+
 func TestRunFailsWithItsWorkers(t *testing.T) {
 	node := open(t, "a")
 	_, err := node.Worker(queue.WorkerOptions{})
