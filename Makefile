@@ -11,12 +11,15 @@ COUNT ?= 1
 
 all: lint build test
 
-deps: ## install redis-server where it is missing (Debian, Ubuntu, Homebrew)
-	@if command -v redis-server >/dev/null; then echo "redis-server is here: $$(redis-server --version | cut -d' ' -f3)"; \
-	elif command -v apt-get >/dev/null; then echo "installing redis-server with apt-get"; \
-		S=$$([ "$$(id -u)" = 0 ] || echo sudo); $$S apt-get update -qq && $$S env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >/dev/null; \
-	elif command -v brew >/dev/null; then echo "installing redis with brew"; brew install redis; \
-	else echo "please install redis-server 7.0 or later, and put it on the PATH" >&2; exit 1; fi
+deps: ## install what tests need and is missing: redis-server, and a C compiler for the race detector
+	@missing=; \
+	command -v redis-server >/dev/null || missing="redis-server"; \
+	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	if [ -z "$$missing" ]; then echo "here already: $$(redis-server --version | cut -d' ' -f1-3), $$(cc --version | head -n1)"; \
+	elif command -v apt-get >/dev/null; then echo "installing with apt-get: $$missing"; \
+		S=$$([ "$$(id -u)" = 0 ] || echo sudo); $$S apt-get update -qq && $$S env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	elif command -v brew >/dev/null; then echo "installing with brew: redis"; brew install redis; \
+	else echo "please install redis-server 7.0 or later and a C compiler, and put them on the PATH" >&2; exit 1; fi
 
 build: ## the command, in bin/
 	$(GO) build -o bin/ ./cmd/...
