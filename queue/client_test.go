@@ -81,6 +81,11 @@ func TestUniquePayloadTellsKindsAndPayloadsApart(t *testing.T) {
 	require.NotEqual(t, key("a", 1), key("b", 1))
 }
 
+// picky is a codec that takes nothing.
+type picky struct{ queue.Codec[string] }
+
+func (picky) Encode(string) ([]byte, error) { return nil, errors.New("not that") }
+
 func TestWhatIsOverALimitIsRefusedBeforeAnythingIsSent(t *testing.T) {
 	long := strings.Repeat("x", 257)
 	for name, c := range map[string]struct {
@@ -104,7 +109,7 @@ func TestWhatIsOverALimitIsRefusedBeforeAnythingIsSent(t *testing.T) {
 		"unique for a negative":   {option: queue.Unique("u", -1), code: fault.Invalid},
 		"payload too large":       {payload: strings.Repeat("x", 64<<10), code: fault.TooLarge},
 		"headers too large":       {option: queue.Header("h", strings.Repeat("x", 64<<10)), code: fault.TooLarge},
-		"payload not for a codec": {kind: queue.NewKind[string]("k").WithCodec(queue.Raw), code: fault.Invalid},
+		"payload not for a codec": {kind: queue.NewKind[string]("k").WithCodec(picky{}), code: fault.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)

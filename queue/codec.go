@@ -1,43 +1,32 @@
 package queue
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
 )
 
-// Codec turns payloads into bytes and back. It must be safe for concurrent use.
-type Codec interface {
-	Encode(payload any) ([]byte, error)
-	// Decode reads data into what into points to. It must not retain data.
-	Decode(data []byte, into any) error
+// Codec turns payloads of one type into bytes and back. It must be safe for concurrent use.
+type Codec[T any] interface {
+	Encode(payload T) ([]byte, error)
+	Decode(data []byte) (T, error) // must not retain data
 }
 
-// JSON is the codec of kinds that name none.
-var JSON Codec = jsonCodec{}
+// JSON is the codec of encoding/json, and that of kinds which name none.
+func JSON[T any]() Codec[T] { return jsonCodec[T]{} }
 
-type jsonCodec struct{}
+type jsonCodec[T any] struct{}
 
-func (jsonCodec) Encode(payload any) ([]byte, error) { return json.Marshal(payload) }
-func (jsonCodec) Decode(data []byte, into any) error { return json.Unmarshal(data, into) }
+func (jsonCodec[T]) Encode(payload T) ([]byte, error) { return json.Marshal(payload) }
 
-// Raw is the codec of kinds whose payload is a []byte, stored as it is.
-var Raw Codec = rawCodec{}
+func (jsonCodec[T]) Decode(data []byte) (payload T, err error) {
+	err = json.Unmarshal(data, &payload)
+	return payload, err
+}
+
+// Raw is the codec of payloads that are bytes, stored as they are.
+var Raw Codec[[]byte] = rawCodec{}
 
 type rawCodec struct{}
 
-func (rawCodec) Encode(payload any) ([]byte, error) {
-	data, ok := payload.([]byte)
-	if !ok {
-		return nil, fmt.Errorf("the raw codec takes []byte, not %T; use another codec, or a kind of []byte", payload)
-	}
-	return data, nil
-}
-
-func (rawCodec) Decode(data []byte, into any) error {
-	target, ok := into.(*[]byte)
-	if !ok {
-		return fmt.Errorf("the raw codec gives []byte, not %T; use another codec, or a kind of []byte", into)
-	}
-	*target = append([]byte(nil), data...)
-	return nil
-}
+func (rawCodec) Encode(payload []byte) ([]byte, error) { return payload, nil }
+func (rawCodec) Decode(data []byte) ([]byte, error)    { return bytes.Clone(data), nil }

@@ -47,11 +47,11 @@ func Handle[T any](w *Worker, kind Kind[T], handler func(ctx context.Context, jo
 	}
 	codec := kind.codec()
 	return w.handle(kind.Name, func(ctx context.Context, d *Delivery) error {
-		job := &Job[T]{Delivery: d}
-		if err := codec.Decode(d.Task.Payload, &job.Payload); err != nil {
-			return Skip(&fault.Error{Code: fault.Corrupt, Op: opHandle, Subject: d.Kind, Message: fmt.Sprintf("the payload of task %s cannot be decoded to %T", d.ID, job.Payload), Err: err})
+		payload, err := codec.Decode(d.Payload)
+		if err != nil {
+			return Skip(&fault.Error{Code: fault.Corrupt, Op: opHandle, Subject: d.Kind, Message: fmt.Sprintf("the payload of task %s cannot be decoded to %T", d.ID, payload), Err: err})
 		}
-		return handler(ctx, job)
+		return handler(ctx, &Job[T]{Delivery: d, Payload: payload})
 	}, options)
 }
 

@@ -12,7 +12,7 @@ import (
 // Renaming a kind, or changing its payload so that old ones no longer decode, strands the tasks that are waiting.
 type Kind[T any] struct {
 	Name    string
-	Codec   Codec    // of the payload; nil: JSON
+	Codec   Codec[T] // of the payload; nil: JSON
 	Options []Option // of each task of the kind, unless Enqueue says otherwise
 }
 
@@ -22,7 +22,7 @@ func NewKind[T any](name string, options ...Option) Kind[T] {
 }
 
 // WithCodec is the same kind with another codec.
-func (k Kind[T]) WithCodec(c Codec) Kind[T] {
+func (k Kind[T]) WithCodec(c Codec[T]) Kind[T] {
 	k.Codec = c
 	return k
 }
@@ -44,9 +44,9 @@ func (k Kind[T]) Task(payload T, options ...Option) (Task, error) {
 	return t, nil
 }
 
-func (k Kind[T]) codec() Codec {
+func (k Kind[T]) codec() Codec[T] {
 	if k.Codec == nil {
-		return JSON
+		return JSON[T]()
 	}
 	return k.Codec
 }

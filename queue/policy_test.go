@@ -69,14 +69,9 @@ func TestEndsOfAContextCanBeToldApart(t *testing.T) {
 func TestTheRawCodecTakesBytesAsTheyAre(t *testing.T) {
 	data, err := queue.Raw.Encode([]byte{0, 255})
 	require.NoError(t, err)
-	var back []byte
-	require.NoError(t, queue.Raw.Decode(data, &back))
+	back, err := queue.Raw.Decode(data)
+	require.NoError(t, err)
 	require.Equal(t, []byte{0, 255}, back)
 	data[0] = 1
 	require.Equal(t, []byte{0, 255}, back, "what is decoded does not share memory")
-
-	_, err = queue.Raw.Encode("text")
-	require.Error(t, err)
-	var text string
-	require.Error(t, queue.Raw.Decode(data, &text))
 }
