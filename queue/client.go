@@ -60,7 +60,11 @@ func Enqueue[T any](ctx context.Context, c *Client, kind Kind[T], payload T, opt
 	}
 	receipts, err := c.Enqueue(ctx, task)
 	if len(receipts) != 1 {
-		return Receipt{ID: task.ID, Err: err}, fault.New(fault.Internal, "middleware answered %d receipts for one task: %w", len(receipts), err)
+		if err == nil {
+			err = fault.New(fault.Internal, "middleware answered %d receipts for one task", len(receipts))
+		}
+		err = fault.In(err, opEnqueue, task.Kind)
+		return Receipt{ID: task.ID, Err: err}, err
 	}
 	return receipts[0], err
 }
