@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -78,7 +79,9 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 func (n *Node) assemble(ctx context.Context) error {
 	c, all := n.config, n.transports
 	if t := all.get(c.Use.Cache); t != nil {
-		n.cache = cache.New(t.Cache(), cache.Options{Transport: t.Kind(), Node: c.Node.Name, Logger: n.log})
+		options := c.CacheOptions
+		options.Transport, options.Node, options.Logger = t.Kind(), c.Node.Name, n.log
+		n.cache = cache.New(t.Cache(), options)
 	} else {
 		n.cache = cache.New(nil, cache.Options{})
 	}
@@ -86,7 +89,7 @@ func (n *Node) assemble(ctx context.Context) error {
 	if t := all.get(c.Use.Queue); t != nil {
 		tasks = t.Queue()
 	}
-	n.queue = queue.NewClient(tasks, queue.ClientOptions{})
+	n.queue = queue.NewClient(tasks, c.QueueOptions)
 
 	if err := n.join(ctx); err != nil {
 		return err
@@ -95,7 +98,9 @@ func (n *Node) assemble(ctx context.Context) error {
 	if t := all.get(c.Use.PubSub); t != nil {
 		bus = t.PubSub()
 	}
-	n.pubsub = pubsub.New(bus, pubsub.Options{Sender: n.Incarnation(), Logger: n.log})
+	options := c.PubSubOptions
+	options.Sender, options.Logger = n.Incarnation(), n.log
+	n.pubsub = pubsub.New(bus, options)
 	return nil
 }
 
@@ -106,13 +111,16 @@ func (n *Node) join(ctx context.Context) error {
 	if t := n.transports.get(c.Use.RPC); t != nil {
 		backend = transports.RPCOf(t)
 	}
-	options := rpc.Options{
-		Name: c.Node.Name, Metadata: c.Node.Metadata, Drain: c.Shutdown, Logger: n.log,
-		Keys: c.Cluster.Keys, Insecure: len(c.Cluster.Keys) == 0, Secret: c.Cluster.Secret,
+	options := c.RPCOptions
+	options.Name, options.Metadata, options.Logger = c.Node.Name, c.Node.Metadata, n.log
+	options.Keys, options.Insecure = c.Cluster.Keys, len(c.Cluster.Keys) == 0
+	options.Secret = c.Cluster.Secret
+	if options.Drain == 0 {
+		options.Drain = c.Shutdown
 	}
 	if n.isMember = backend != nil; !n.isMember {
 		backend = &rpc.Backend{Driver: noRPC{}}
-		options.ClientMiddleware = []func(rpc.Invoker) rpc.Invoker{refuseCalls}
+		options.ClientMiddleware = append(slices.Clone(options.ClientMiddleware), refuseCalls)
 	}
 	var err error
 	if n.rpc, err = rpc.New(backend, options); err != nil {

@@ -9,7 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gobackplane/backplane/cache"
 	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/pubsub"
+	"github.com/gobackplane/backplane/queue"
+	"github.com/gobackplane/backplane/rpc"
 	"github.com/gobackplane/backplane/transports"
 )
 
@@ -37,6 +41,13 @@ type Config struct {
 
 	// Logger is where background events go; default slog.Default().
 	Logger *slog.Logger `yaml:"-"`
+
+	// What only a program can say: middleware, codecs, timings and bounds of the four. Names, keys and the logger are
+	// the node's, whatever stands here.
+	CacheOptions  cache.Options       `yaml:"-"`
+	QueueOptions  queue.ClientOptions `yaml:"-"` // of Node.Queue; those of workers are given to Node.Worker
+	PubSubOptions pubsub.Options      `yaml:"-"`
+	RPCOptions    rpc.Options         `yaml:"-"`
 
 	err error // what URL found wrong, told by Open
 }

@@ -99,6 +99,38 @@ func TestRunStartsWorkersAndEndsInOrder(t *testing.T) {
 	require.ErrorIs(t, err, fault.Closed)
 }
 
+func TestAProgramGivesOptionsBesideTheFile(t *testing.T) {
+	c := backplane.URL("memory:" + t.Name())
+	c.CacheOptions.LockTTL = time.Minute
+	c.QueueOptions.Middleware = []queue.EnqueueMiddleware{func(queue.Enqueuer) queue.Enqueuer {
+		return func(context.Context, []queue.Task) ([]queue.Receipt, error) {
+			return nil, fault.New(fault.PermissionDenied, "not you")
+		}
+	}}
+	c.RPCOptions.ServerMiddleware = []func(rpc.Handler) rpc.Handler{func(next rpc.Handler) rpc.Handler {
+		return func(ctx context.Context, in *rpc.Incoming) ([]byte, error) {
+			if in.Method == "secret" {
+				return nil, fault.New(fault.PermissionDenied, "not you")
+			}
+			return next(ctx, in)
+		}
+	}}
+	c.RPCOptions.Name = "impostor"
+	c.Node.Name = "a"
+	node := openConfig(t, c)
+	require.NoError(t, rpc.Handle(node.RPC(), "secret", func(context.Context, int) (int, error) { return 1, nil }))
+
+	lock, err := node.Cache().Lock(t.Context(), "l")
+	require.NoError(t, err)
+	require.Equal(t, time.Minute, lock.TTL())
+	_, err = queue.Enqueue(t.Context(), node.Queue(), greet, "Ada")
+	require.ErrorIs(t, err, fault.PermissionDenied)
+	_, err = rpc.Call[int](t.Context(), node.RPC(), rpc.Any(), "secret", 1)
+	require.ErrorIs(t, err, fault.PermissionDenied)
+	require.Equal(t, "a", node.Members()[0].Name)
+	require.NoError(t, lock.Unlock(t.Context()))
+}
+
 // A health endpoint must not hang because a node has only just been opened, or hears nobody.
 func TestHealthDoesNotWaitForTheMembership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
