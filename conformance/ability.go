@@ -76,4 +76,5 @@ var refusals = map[Ability]func(e *Env){
 	NeedsQueue:   func(e *Env) { refuseQueue(e, e.Node.Queue()) },
 	NeedsAdmin:   func(e *Env) { refuseAdmin(e, e.Node.Queue()) },
 	NeedsPubSub:  func(e *Env) { refusePubSub(e, e.Node.PubSub()) },
+	NeedsRPC:     func(e *Env) { refuseRPC(e, transports.RPCOf(e.Node)) },
 }
