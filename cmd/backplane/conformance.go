@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -21,7 +22,7 @@ type conformanceFlags struct {
 	transport, config, run, format string
 	repeat, parallel               int
 	slow                           float64
-	requireHooks                   bool
+	requireHooks, log              bool
 }
 
 func conformanceCommand() *cobra.Command {
@@ -50,6 +51,7 @@ link that swallows packets) need hooks, which only a Go test can give: here such
 	flags.IntVar(&f.parallel, "parallel", 8, "run so many cases at once")
 	flags.Float64Var(&f.slow, "slow", 1, "stretch all timing by this factor, for a distant store")
 	flags.BoolVar(&f.requireHooks, "require-hooks", false, "fail where a fault could not be exercised")
+	flags.BoolVar(&f.log, "log", false, "show what is logged meanwhile: cases provoke faults, so warnings are usual")
 	return cmd
 }
 
@@ -76,6 +78,9 @@ func (f conformanceFlags) check(ctx context.Context, out, progress io.Writer) er
 	harness, name, err := f.harness(ctx)
 	if err != nil {
 		return err
+	}
+	if !f.log {
+		slog.SetDefault(slog.New(slog.DiscardHandler))
 	}
 	options := []conformance.Option{
 		conformance.Repeat(f.repeat), conformance.Parallel(f.parallel), conformance.Slow(f.slow), showProgress(progress),

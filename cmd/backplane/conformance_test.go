@@ -81,6 +81,7 @@ func TestConformanceOfAllOnMemoryAsText(t *testing.T) {
 
 	require.Zero(t, code, stdout, stderr)
 	require.Regexp(t, `\nmemory: \d{3} passed, 0 failed, `, stdout)
+	require.Empty(t, stderr, "what the cases provoke is not logged unless --log asks for it")
 }
 
 func TestConformanceFailsWithAFailingCase(t *testing.T) {
