@@ -33,7 +33,10 @@ func conformanceCommand() *cobra.Command {
 		Long: `Check that a transport keeps its promises, each in a fresh namespace of its own.
 
 It exits 0 when no case failed, 1 when one did, and 2 when the suite could not run. Faults (a restart of the store, a
-link that swallows packets) need hooks, which only a Go test can give: here such cases are listed as not exercised.`,
+link that swallows packets) need hooks, which only a Go test can give: here such cases are listed as not exercised.
+
+Use a store that may be emptied: entries and lists are removed again, but tasks and counters of queues stay, and the
+fences of locks for a day, in namespaces that begin with conform-.`,
 		Example: `  backplane conformance --transport redis://127.0.0.1:6379
   backplane conformance --transport memory: --run cache/lock
   backplane conformance --config backplane.yaml --format junit > report.xml`,
