@@ -64,6 +64,7 @@ func lockCases() []Case {
 		{Name: "cache/lock/release-frees-at-once", Clause: clauseRelease, Run: releaseFrees},
 		{Name: "cache/lock/release-twice-is-lost", Clause: clauseReleaseLost, Run: releaseTwice},
 		{Name: "cache/lock/release-by-non-holder-is-refused", Clause: clauseReleaseLost, Run: releaseForged},
+		{Name: "cache/lock/without-a-fence-the-holder-decides", Clause: clauseReleaseLost, Run: releaseWithoutFence},
 		{Name: "cache/lock/release-of-a-stale-lease-leaves-the-new-one", Clause: clauseReleaseLost, Run: releaseStale},
 		{Name: "cache/lock/release-of-an-ended-lease-is-lost", Clause: clauseReleaseLost, Run: releaseEnded},
 

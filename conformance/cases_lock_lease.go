@@ -174,6 +174,22 @@ func releaseForged(e *Env) {
 	requireCode(e, fault.LeaseLost, here.release(cache.Lease{Lock: "never", Holder: "a", Fence: 1, TTL: time.Minute}), "releasing what was never given")
 }
 
+// A holder whose Acquire was answered to nobody has a lease, and does not know its fence.
+func releaseWithoutFence(e *Env) {
+	here, there := on(e, e.Node), on(e, e.Open())
+	here.mustAcquire("l", "a", time.Minute)
+	unfenced := func(holder string) cache.Lease { return cache.Lease{Lock: "l", Holder: holder, TTL: time.Minute} }
+
+	requireCode(e, fault.LeaseLost, there.renew(unfenced("b")).Err, "renewing as another holder")
+	requireCode(e, fault.LeaseLost, there.release(unfenced("b")), "releasing as another holder")
+	require.Equal(e, "a", here.mustBeLocked("l", "c").Holder)
+
+	require.NoError(e, there.renew(unfenced("a")).Err)
+	require.NoError(e, there.release(unfenced("a")))
+	requireCode(e, fault.LeaseLost, here.release(unfenced("a")), "releasing what was released")
+	here.mustAcquire("l", "b", time.Minute)
+}
+
 func releaseStale(e *Env) {
 	here, there := on(e, e.Node), on(e, e.Open())
 	for _, next := range []string{"b", "a"} { // by another holder, and by the same one
