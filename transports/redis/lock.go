@@ -90,7 +90,7 @@ func readLease(reply []any, l *cache.Lease) error {
 	}
 	l.Holder, _ = reply[2].(string)
 	left, _ := reply[3].(int64)
-	l.TTL = time.Duration(left) * time.Microsecond
+	l.TTL = time.Duration(min(left, math.MaxInt64/int64(time.Microsecond))) * time.Microsecond
 	return fault.New(fault.Locked, "%.100q has it for another %v unless it renews", l.Holder, l.TTL)
 }
 

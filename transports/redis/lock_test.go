@@ -136,6 +136,23 @@ func TestLeaseEndsUnlessRenewed(t *testing.T) {
 	require.Equal(t, "b", held(t, node, "k")[0].Holder)
 }
 
+func TestLeaseWhoseFenceWasNeverLearnedIsItsHoldersAlone(t *testing.T) {
+	node := open(t)
+	lease := acquire(t, node, cache.Claim{Lock: "l", Holder: "a", TTL: time.Minute})
+	stranger := cache.Lease{Lock: "l", Holder: "b", TTL: time.Hour}
+	holder := cache.Lease{Lock: "l", Holder: "a", TTL: time.Hour}
+
+	requireCode(t, fault.LeaseLost, renew(t, node, stranger).Err)
+	requireCode(t, fault.LeaseLost, release(t, node, stranger))
+	renewed := renew(t, node, holder)
+	require.NoError(t, renewed.Err)
+	require.Equal(t, lease.Fence, renewed.Fence)
+	require.NoError(t, release(t, node, holder))
+	requireCode(t, fault.LeaseLost, release(t, node, holder))
+
+	require.Greater(t, acquire(t, node, cache.Claim{Lock: "l", Holder: "b", TTL: time.Minute}).Fence, lease.Fence)
+}
+
 func TestLockExcludesUnderContention(t *testing.T) {
 	url, ns := testserver.Shared(t).URL(), testserver.Namespace(t)
 	nodes := []*redis.Transport{openURL(t, url, ns), openURL(t, url, ns)}
@@ -210,6 +227,7 @@ func TestWaitEndsWithTheLeaseTheWaitOrTheContext(t *testing.T) {
 	requireCode(t, fault.Locked, late.Err)
 	require.GreaterOrEqual(t, time.Since(began), 100*time.Millisecond)
 	require.Equal(t, "a", late.Holder)
+	require.Regexp(t, `for another (1h0m0s|59m)`, late.Err.Error())
 
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
