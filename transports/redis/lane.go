@@ -296,10 +296,19 @@ func (l *lane) runAlone(ctx context.Context, cmds []redis.Cmder) error {
 	l.exec(ctx, l.solo.client, cmds)
 	stop()
 	err := linkError(cmds)
-	if err != nil && ctx.Err() != nil {
+	if err != nil && hasEnded(ctx) {
 		return fault.FromContext(ctx)
 	}
 	return err
+}
+
+// hasEnded reports whether ctx is over. The connection has the same deadline, and its timer may be the first to fire: the
+// context's own then follows at once.
+func hasEnded(ctx context.Context) bool {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
 }
 
 // run runs the commands of one call.
