@@ -25,7 +25,7 @@ var rows = []row{
 	enqueueRow("enqueue, 1 goroutine", 0.9, 1),
 	enqueueRow("enqueue, 64 goroutines", 2.4, 64),
 	enqueueRow("enqueue, 256 goroutines", 4, 256),
-	{name: "queue idle pick-up, p50", peer: "raw LPUSH, blocked BLMOVE", unit: "µs", less: true, bar: 0.35, setup: idlePickUp},
+	{name: "queue idle pick-up, p50", peer: "raw LPUSH, blocked BLMOVE", unit: "µs", less: true, bar: 0.35, pinned: true, setup: idlePickUp},
 	{name: "memory in Redis per pending task, 100 B", peer: "hibiken/asynq", unit: "B", less: true, bar: 1, setup: memoryPerTask},
 	{name: "queue claim, 1M pending + 1M scheduled", peer: "the same with 1,000 of each", unit: "µs", less: true, bar: 0.8, setup: claimWithBacklog},
 }
