@@ -15,7 +15,6 @@ import (
 type conn struct {
 	net.Conn
 	raw         syscall.RawConn // nil where the socket must not be looked at: below TLS
-	slack       time.Duration   // how much earlier than asked a deadline may be
 	readBy      time.Time       // the deadlines that are set
 	writeBy     time.Time
 	heard       time.Time // when something was last received
@@ -33,7 +32,7 @@ func dialer(o *redis.Options, opened func(*conn)) func(ctx context.Context, netw
 		if err != nil {
 			return nil, err
 		}
-		c := &conn{Conn: plain, slack: min(o.ReadTimeout, o.WriteTimeout) / 10}
+		c := &conn{Conn: plain}
 		if socket, ok := plain.(syscall.Conn); ok {
 			if c.raw, err = socket.SyscallConn(); err != nil {
 				_ = plain.Close()
@@ -57,7 +56,7 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // SetReadDeadline leaves a deadline that is only a little earlier than asked.
 func (c *conn) SetReadDeadline(t time.Time) error {
-	if c.near(c.readBy, t) {
+	if near(c.readBy, t) {
 		return nil
 	}
 	c.readBy = t
@@ -66,7 +65,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline leaves a deadline that is only a little earlier than asked.
 func (c *conn) SetWriteDeadline(t time.Time) error {
-	if c.near(c.writeBy, t) {
+	if near(c.writeBy, t) {
 		return nil
 	}
 	c.writeBy = t
@@ -83,12 +82,13 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.unlessInterrupted(c.Conn.SetDeadline(t))
 }
 
-func (c *conn) near(have, want time.Time) bool {
+// near reports whether a deadline that is set comes at most a tenth of the time left before the one that is wanted.
+func near(have, want time.Time) bool {
 	if have.IsZero() || want.IsZero() {
 		return false
 	}
 	early := want.Sub(have)
-	return early >= 0 && early < c.slack
+	return early >= 0 && early < time.Until(want)/10
 }
 
 // unlessInterrupted sets the deadline that interrupt has set again, if both came at the same time.

@@ -112,6 +112,29 @@ func testContextEndsACall(t *testing.T, server *servers.Redis, node *redis.Trans
 	require.Equal(t, "v", string(get(t, node, "k").Entry.Value))
 }
 
+func TestADeadlineIsThatOfItsOwnCallAlone(t *testing.T) {
+	server := testserver.Redis(t)
+	node := openURL(t, server.URL(), "n")
+	health := func(within time.Duration) (time.Duration, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		began := time.Now()
+		err := node.Health(ctx)
+		return time.Since(began), err
+	}
+
+	for range 3 {
+		_, _ = health(100 * time.Millisecond) // leaves its deadline behind, in good time or not
+		require.NoError(t, server.Pause())
+		took, err := health(400 * time.Millisecond)
+		require.NoError(t, server.Resume())
+
+		requireCode(t, fault.DeadlineExceeded, err)
+		require.GreaterOrEqual(t, took, 400*time.Millisecond)
+		require.NoError(t, node.Health(t.Context()))
+	}
+}
+
 func TestCloseEndsCallsWhileTheServerHangs(t *testing.T) {
 	server := testserver.Redis(t)
 	node := openURL(t, server.URL(), "n")

@@ -12,6 +12,7 @@ import (
 type solo struct {
 	client *redis.Client
 	conn   atomic.Pointer[conn] // the one opened last: the pool holds no more than one
+	over   atomic.Bool          // the caller's context has ended: what is opened from now on is of no use to it either
 }
 
 // newSolo makes it with the options of the transport's own client.
@@ -19,9 +20,19 @@ func newSolo(o redis.Options) *solo {
 	s := &solo{}
 	o.PoolSize, o.MaxActiveConns = 1, 1
 	o.PipelinePoolSize = -1 // pipelines too go over the one connection
-	o.Dialer = dialer(&o, func(c *conn) { s.conn.Store(c) })
+	// The end of a context interrupts, at its deadline too. As a deadline of the socket it would be set at each command, and
+	// a read that it ends a moment before the context would look like a server that does not answer.
+	o.ContextTimeoutEnabled = false
+	o.Dialer = dialer(&o, s.opened)
 	s.client = redis.NewClient(&o)
 	return s
+}
+
+func (s *solo) opened(c *conn) {
+	s.conn.Store(c)
+	if s.over.Load() {
+		c.interrupt()
+	}
 }
 
 // watch interrupts the connection when ctx ends. The caller calls stop when its commands are answered, and before anybody
@@ -33,6 +44,7 @@ func (s *solo) watch(ctx context.Context) (stop func()) {
 	interrupted := make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() {
 		defer close(interrupted)
+		s.over.Store(true) // first: either it is seen by opened, or what that has stored is seen here
 		if c := s.conn.Load(); c != nil {
 			c.interrupt()
 		}
@@ -40,6 +52,7 @@ func (s *solo) watch(ctx context.Context) (stop func()) {
 	return func() {
 		if !unwatch() {
 			<-interrupted
+			s.over.Store(false)
 		}
 	}
 }
