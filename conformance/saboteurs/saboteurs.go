@@ -89,6 +89,9 @@ func (s *sabotaged) Open(t conformance.T, namespace string) transports.Transport
 		pubsub: tamper(honest.PubSub(), s.pubsub),
 	}
 	n.rpc = honest.RPC()
+	if s.pubsub != nil {
+		n.rpc = transports.RPCOf(honest) // not made from what is broken
+	}
 	if s.rpc != nil {
 		n.rpc = tamper(transports.RPCOf(n), s.rpc)
 	}
