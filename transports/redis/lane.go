@@ -31,6 +31,7 @@ import (
 type lane struct {
 	client *redis.Client
 	solo   *solo // may be nil, as with an application's own client; no two lanes share one
+	apart  bool  // calls are large or batches already: none waits to be collected, see newLaneApart
 
 	mu     sync.Mutex
 	queue  []*call
@@ -79,6 +80,16 @@ func newLane(client *redis.Client) *lane {
 	return l
 }
 
+// newLaneApart makes a lane for calls that are batches already, of few callers: each goes at once, beside the others, as
+// heavy ones do. With one under way at a time server and client would work by turns instead of at once.
+func newLaneApart(client *redis.Client) *lane {
+	l := &lane{client: client, apart: true, heavy: make(chan struct{}, heavyCalls)}
+	l.life, l.end = context.WithCancel(context.Background())
+	l.stalled = time.AfterFunc(time.Hour, l.sendBeside)
+	l.stalled.Stop()
+	return l
+}
+
 // do runs commands in one pipeline and returns when they are answered. Each then holds its own reply or the server's
 // error for it, and do's error is nil. An error of do means that nothing is known of any of them: the link failed, ctx
 // ended or the lane is closed. The commands, their slice and the bytes they refer to must then neither be read nor
@@ -86,6 +97,9 @@ func newLane(client *redis.Client) *lane {
 func (l *lane) do(ctx context.Context, cmds ...redis.Cmder) error {
 	if err := fault.FromContext(ctx); err != nil {
 		return err
+	}
+	if l.apart {
+		return l.doBeside(ctx, cmds)
 	}
 	bytes := 0
 	for _, cmd := range cmds {
@@ -256,7 +270,7 @@ func (l *lane) sendBatch(batch []*call, cmds []redis.Cmder) []redis.Cmder {
 	return cmds
 }
 
-// doBeside runs a heavy call on a goroutine of its own.
+// doBeside runs a heavy call on a goroutine of its own, or on its caller's, if that cannot leave.
 func (l *lane) doBeside(ctx context.Context, cmds []redis.Cmder) error {
 	select {
 	case l.heavy <- struct{}{}:
@@ -269,6 +283,13 @@ func (l *lane) doBeside(ctx context.Context, cmds []redis.Cmder) error {
 	if l.closed {
 		l.mu.Unlock()
 		return errClosed
+	}
+	if ctx.Done() == nil {
+		l.done.Add(1)
+		l.mu.Unlock()
+		defer l.done.Done()
+		defer func() { <-l.heavy }()
+		return l.run(l.life, cmds)
 	}
 	answered := make(chan error, 1)
 	l.done.Go(func() {
@@ -320,10 +341,24 @@ func (l *lane) run(ctx context.Context, cmds []redis.Cmder) error {
 // exec sends commands, reads their replies into them, and loads the scripts that the server turned out not to know.
 func (l *lane) exec(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	roundTrip(ctx, client, cmds)
-	if again := l.unknownScripts(cmds); len(again) > 0 {
-		roundTrip(ctx, client, again)
+	loads, again := l.unknownScripts(cmds)
+	if len(again) == 0 {
+		return
+	}
+	all := make([]redis.Cmder, 0, len(loads)+len(again))
+	for _, load := range loads {
+		all = append(all, load)
+	}
+	roundTrip(ctx, client, append(all, again...))
+	// A server that refuses a script says why to the load, and to the call only that it does not know it.
+	for _, cmd := range again {
+		if why := loads[scriptOf(cmd)].Err(); why != nil && isUnknownScript(cmd.Err()) {
+			cmd.SetErr(why)
+		}
 	}
 }
+
+func isUnknownScript(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") }
 
 func roundTrip(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	if len(cmds) == 1 {
@@ -342,30 +377,27 @@ func roundTrip(ctx context.Context, client *redis.Client, cmds []redis.Cmder) {
 	}
 }
 
-// unknownScripts picks the calls of scripts that the server does not know, and puts before them what makes it know them:
-// it was restarted, or its scripts were flushed, or this is their first use.
-func (l *lane) unknownScripts(cmds []redis.Cmder) []redis.Cmder {
-	var loads, again []redis.Cmder
-	var loading map[*script]bool
+// unknownScripts picks the calls of scripts that the server does not know, and what makes it know them: it was restarted,
+// or its scripts were flushed, or this is their first use.
+func (l *lane) unknownScripts(cmds []redis.Cmder) (loads map[*script]*redis.StringCmd, again []redis.Cmder) {
 	for _, cmd := range cmds {
-		if err := cmd.Err(); err == nil || !strings.HasPrefix(err.Error(), "NOSCRIPT") {
+		if !isUnknownScript(cmd.Err()) {
 			continue
 		}
 		s := scriptOf(cmd)
 		if s == nil {
 			continue
 		}
-		if !loading[s] {
-			if loading == nil {
-				loading = map[*script]bool{}
-			}
-			loading[s] = true
-			loads = append(loads, redis.NewStringCmd(l.life, "script", "load", s.source))
+		if loads == nil {
+			loads = map[*script]*redis.StringCmd{}
+		}
+		if loads[s] == nil {
+			loads[s] = redis.NewStringCmd(l.life, "script", "load", s.source)
 		}
 		cmd.SetErr(nil)
 		again = append(again, cmd)
 	}
-	return append(loads, again...)
+	return loads, again
 }
 
 // linkError is the error that leaves the fate of commands unknown: any but the server's own answers.

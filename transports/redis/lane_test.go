@@ -36,6 +36,17 @@ func TestScriptsAreLoadedAgainAfterAFlushAndARestart(t *testing.T) {
 	require.Equal(t, int64(2), add(t, node, cache.Increment{Key: "b"}).Value)
 }
 
+func TestAServerThatTakesNoScriptsSaysSo(t *testing.T) {
+	server := testserver.Redis(t)
+	require.NoError(t, plain(t, server.URL()).Do(t.Context(), "acl", "setuser", "default", "-script").Err())
+	node := openURL(t, server.URL(), "n")
+
+	err := add(t, node, cache.Increment{Key: "a"}).Err
+
+	requireCode(t, fault.PermissionDenied, err)
+	require.ErrorContains(t, err, "ACL SETUSER")
+}
+
 func TestFirstCallAfterARestartSucceeds(t *testing.T) {
 	server := testserver.Redis(t, servers.RedisOptions{Persist: true})
 	node := openURL(t, server.URL(), "n")
