@@ -77,6 +77,7 @@ func (l *link) options(of *redis.Options) *redis.Options {
 			return nil, err
 		}
 		l.conn = &watchedConn{Conn: conn, silence: silence}
+		context.AfterFunc(l.life, func() { _ = conn.Close() }) // ends a login that hangs, too
 		return l.conn, nil
 	}
 	return &o

@@ -235,6 +235,22 @@ func TestCloseDoesNotWaitForADeadLink(t *testing.T) {
 	require.Less(t, time.Since(began), 4*time.Second)
 }
 
+func TestCloseDoesNotWaitForALoginThatHangs(t *testing.T) {
+	t.Parallel()
+	addr, ns := testserver.Shared(t).Addr(), testserver.Namespace(t)
+	far, proxy := behind(t, addr, ns, time.Minute)
+	proxy.Swallow(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := far.PubSub().Subscribe(ctx, pubsub.Filter{Subject: "a"}, func([]pubsub.Event) {})
+	requireCode(t, fault.DeadlineExceeded, err)
+
+	began := time.Now()
+	require.NoError(t, far.Close())
+
+	require.Less(t, time.Since(began), 30*time.Second)
+}
+
 func TestAGroupRepeatsNothingWhileLinksBreak(t *testing.T) {
 	t.Parallel()
 	const n = 1500
