@@ -28,14 +28,15 @@ var queueCapabilities = queue.Capabilities{
 // queueDriver is the task queue in Redis. What must be atomic is one script each; see lua/queue_*.lua, and queue_keys.go
 // for what they keep where.
 //
-// Claims and settlements have lanes of their own: in one lane with all the rest each would wait for the other's answer,
-// and server and client would work by turns instead of at once.
+// Claims, settlements and collected enqueues have lanes of their own: in one lane with all the rest each would wait for
+// the other's answer, and server and client would work by turns instead of at once.
 type queueDriver struct {
 	t        *Transport
 	check    limits.Queue
 	prefix   []string // KEYS of every script: the partition's prefix
 	claims   *lane
 	settles  *lane
+	enqueues *lane
 	enqueuer *enqueuer
 	waiting  *waitingRoom
 }
@@ -45,7 +46,7 @@ func newQueue(t *Transport) (*queue.Backend, closer) {
 		t:      t,
 		check:  limits.Queue{Transport: Kind, Capabilities: queueCapabilities},
 		prefix: []string{partition(t.ns)},
-		claims: newLane(t.client), settles: newLane(t.client),
+		claims: newLane(t.client), settles: newLane(t.client), enqueues: newLaneApart(t.client),
 	}
 	d.enqueuer = newEnqueuer(d)
 	d.waiting = newWaitingRoom(t, d.prefix[0])
@@ -69,8 +70,10 @@ func (d *queueDriver) close() {
 		d.t.log.Warn("queue: calls are still under way after Close; they end with the client's timeouts")
 	}
 	d.settles.shut()
+	d.enqueues.shut()
 	d.claims.wait()
 	d.settles.wait()
+	d.enqueues.wait()
 }
 
 // run sends one script and gives its reply, a list.

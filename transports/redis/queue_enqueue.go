@@ -84,13 +84,15 @@ func (b *enqueueBatch) add(t *queue.Task, index int) {
 }
 
 // enqueuer lets concurrent callers share script calls: a caller that finds nothing under way sends its own tasks at
-// once; what comes meanwhile is collected and sent as one call when the answer is there.
+// once; what comes meanwhile is collected and sent as one call when the answer is there. Once much has been collected, a
+// second call goes beside the first, so that server and client do not wait for each other by turns.
 type enqueuer struct {
 	d *queueDriver
 
 	mu       sync.Mutex
-	busy     bool
+	flights  int // calls under way, at most 2
 	queued   []*enqueueBatch
+	tasks    int // in queued
 	senders  sync.WaitGroup
 	isClosed bool
 }
@@ -99,6 +101,10 @@ type enqueuer struct {
 const (
 	enqueueTasks = 1000
 	enqueueBytes = 1 << 20
+
+	// secondFlight is how many tasks must have been collected for a second call beside the first: smaller batches would
+	// cost more than working at once saves.
+	secondFlight = 64
 )
 
 func newEnqueuer(d *queueDriver) *enqueuer { return &enqueuer{d: d} }
@@ -109,14 +115,19 @@ func (e *enqueuer) do(ctx context.Context, b *enqueueBatch) error {
 		e.mu.Unlock()
 		return errClosed
 	}
-	if !e.busy {
-		e.busy = true
+	if e.flights == 0 {
+		e.flights++
 		e.mu.Unlock()
-		err := e.d.sendTasks(ctx, []*enqueueBatch{b})
+		err := e.d.sendTasks(ctx, e.d.t.lane, []*enqueueBatch{b})
 		e.pass()
 		return err
 	}
 	e.queued = append(e.queued, b)
+	e.tasks += len(b.entries)
+	if e.flights == 1 && e.tasks >= secondFlight {
+		e.flights++
+		e.senders.Go(e.send)
+	}
 	e.mu.Unlock()
 	select {
 	case <-b.done:
@@ -137,7 +148,7 @@ func (e *enqueuer) pass() {
 	defer e.mu.Unlock()
 	switch {
 	case len(e.queued) == 0:
-		e.busy = false
+		e.flights--
 	case e.isClosed:
 		for _, b := range e.queued {
 			b.err = errClosed
@@ -157,7 +168,7 @@ func (e *enqueuer) send() {
 			return
 		}
 		// With a context that cannot end, the lane needs no other goroutine for it.
-		err := e.d.sendTasks(context.WithoutCancel(e.d.t.life), batches)
+		err := e.d.sendTasks(context.WithoutCancel(e.d.t.life), e.d.enqueues, batches)
 		for _, b := range batches {
 			b.err = err
 			close(b.done)
@@ -180,9 +191,12 @@ func (e *enqueuer) next() []*enqueueBatch {
 			batches = append(batches, b)
 		}
 		taken++
+		e.tasks -= len(b.entries)
 	}
 	e.queued = slices.Delete(e.queued, 0, taken)
-	e.busy = len(batches) > 0
+	if len(batches) == 0 {
+		e.flights--
+	}
 	return batches
 }
 
@@ -194,15 +208,15 @@ func (e *enqueuer) close() {
 }
 
 // sendTasks stores the tasks of some calls in one script and fills in their receipts.
-func (d *queueDriver) sendTasks(ctx context.Context, batches []*enqueueBatch) error {
+func (d *queueDriver) sendTasks(ctx context.Context, l *lane, batches []*enqueueBatch) error {
 	all := joined(batches)
 	if len(all) == 1 && all[0].plain {
-		if stored, err := d.sendTask(ctx, &all[0]); stored || err != nil {
+		if stored, err := d.sendTask(ctx, l, &all[0]); stored || err != nil {
 			return err
 		}
 	}
 	entries, args := enqueueArgs(all)
-	refused, err := d.run(ctx, d.t.lane, enqueueScript, "queue: enqueue", entries[0].queue, args)
+	refused, err := d.run(ctx, l, enqueueScript, "queue: enqueue", entries[0].queue, args)
 	if err != nil {
 		return err
 	}
@@ -222,9 +236,9 @@ func (d *queueDriver) sendTasks(ctx context.Context, batches []*enqueueBatch) er
 }
 
 // sendTask stores the plain task of a caller who is alone. It is false when the other script has to.
-func (d *queueDriver) sendTask(ctx context.Context, e *enqueueEntry) (bool, error) {
+func (d *queueDriver) sendTask(ctx context.Context, l *lane, e *enqueueEntry) (bool, error) {
 	cmd := enqueueOneScript.cmd(ctx, d.prefix, e.queue, e.task, e.record)
-	if err := d.do(ctx, d.t.lane, cmd); err != nil {
+	if err := d.do(ctx, l, cmd); err != nil {
 		return false, err
 	}
 	stored, err := cmd.Int64()
