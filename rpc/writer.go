@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,7 +93,20 @@ func (w *writer) hand(ctx context.Context, out outgoing) error {
 	case err := <-out.sent:
 		return err
 	case <-ctx.Done():
+		w.withdraw(out.sent)
 		return fault.FromContext(ctx)
+	}
+}
+
+// withdraw takes a frame that nobody waits for any more out of the queue, if it is there still: while the transport
+// hangs, callers who come and go must not fill the memory.
+func (w *writer) withdraw(sent chan error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.queue, func(out outgoing) bool { return out.sent == sent })
+	if i >= 0 {
+		w.bytes -= w.queue[i].size()
+		w.queue = slices.Delete(w.queue, i, i+1)
 	}
 }
 

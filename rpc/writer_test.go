@@ -93,6 +93,9 @@ func TestFramesThatMayBeDroppedNeverWaitAndTheOthersDo(t *testing.T) {
 		began := time.Now()
 		require.ErrorIs(t, w.hand(ctx, frame), fault.DeadlineExceeded, "a full queue makes callers wait")
 		require.Equal(t, time.Second, time.Since(began))
+		w.mu.Lock()
+		require.Len(t, w.queue, maxQueueFrames, "who leaves takes the frame along")
+		w.mu.Unlock()
 
 		close(g.through)
 		w.close()
