@@ -139,6 +139,28 @@ func TestALostPieceEndsTheCallLongBeforeItsDeadline(t *testing.T) {
 	}
 }
 
+func TestALargeRequestWhoseBeginningWasLostWithTheLinkIsNotWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		la := c.link()
+		a, b := c.startOn(la, "a"), c.start("b")
+		echo(t, b)
+		c.settle(a, b)
+		la.set(func(l *link) { l.cut = true })
+		done := make(chan error, 1)
+		go func() {
+			_, err := a.Call(background, rpc.Any(), "echo", pattern(1<<20), rpc.Timeout(time.Hour))
+			done <- err
+		}()
+		time.Sleep(time.Second)
+
+		la.mend()
+		mended := time.Now()
+
+		require.Equal(t, fault.Unavailable, fault.LocalCode(<-done))
+		require.Less(t, time.Since(mended), time.Second)
+	})
+}
+
 func TestALostCreditIsSaidAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
 		lb := c.link()

@@ -271,7 +271,14 @@ func (p *Peer) dispatch(ctx context.Context, r Request, c *call) (wait func()) {
 	head := wire.head()
 	switch {
 	case len(head)+len(r.Payload) > p.chunk:
-		return p.transmitAll(ctx, others, c, head, r.Payload)
+		sent := p.transmitAll(ctx, others, c, head, r.Payload)
+		if r.Cast {
+			return sent
+		}
+		return func() {
+			p.transfers.answered(c.id) // a node may answer what it never had: its beginning was lost
+			sent()
+		}
 	case r.Target.scope == scopeAll && len(others) > 1:
 		p.request(ctx, Broadcast, others, c, r, head)
 	default:

@@ -106,6 +106,17 @@ func (ts *transfers) cancelCall(to string, call uint64) {
 	}
 }
 
+// answered ends what is left of the transfers of a call's request: every node has said what it had to say.
+func (ts *transfers) answered(call uint64) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.open {
+		if t.call == call && !t.isReply {
+			t.set(0, fault.New(fault.Canceled, "the call is over"), false)
+		}
+	}
+}
+
 func (t *transfer) set(credit uint64, ended error, refused bool) {
 	t.mu.Lock()
 	t.credit = max(t.credit, credit)
