@@ -316,6 +316,29 @@ func TestMemoryIsBoundedAndForgettingOpensNoDoor(t *testing.T) {
 	})
 }
 
+func TestRepeatsKeepNobodyFromBeingForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := ring(t, envelope.NewKey())
+		o := envelope.NewOpener(r, 2)
+		live, dead := sealer(t, r, envelope.Signed), sealer(t, r, envelope.Signed)
+		last := dead.Lane(1).Seal(nil, 1, address, nil)
+		_, err := o.Open(bytes.Clone(last), address)
+		require.NoError(t, err)
+		for range 200 {
+			_, err = o.Open(live.Lane(1).Seal(nil, 1, address, nil), address)
+			require.NoError(t, err)
+			_, err = o.Open(bytes.Clone(last), address)
+			require.ErrorIs(t, err, fault.Duplicate)
+			time.Sleep(envelope.FirstContact / 60)
+		}
+
+		_, err = o.Open(sealer(t, r, envelope.Signed).Lane(1).Seal(nil, 1, address, nil), address)
+		require.NoError(t, err, "the one that is only repeated makes room")
+		_, err = o.Open(live.Lane(1).Seal(nil, 1, address, nil), address)
+		require.NoError(t, err)
+	})
+}
+
 func TestASenderMayNotHaveLanesWithoutEnd(t *testing.T) {
 	s, o := sealer(t, nil, envelope.Signed), envelope.NewOpener(nil, 0)
 	for n := range uint16(256) {

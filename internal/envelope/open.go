@@ -196,7 +196,7 @@ func (o *Opener) admit(f *parsed) (Opened, error) {
 	if s.retired || !l.accept(f.seq) {
 		return Opened{}, errRepeated
 	}
-	s.heard = now
+	o.senders.note(s, now)
 	if f.flags == flagSecret && l.key != f.id {
 		l.key, l.aead = f.id, o.ring.find(f.id).aead(s.incarnation, f.lane)
 	}

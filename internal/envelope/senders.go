@@ -28,6 +28,7 @@ type sender struct {
 	name, incarnation string
 	started           int64 // Unix milliseconds
 	heard             time.Time
+	moved             time.Time // to the end of those to be forgotten
 	retired           bool
 	lanes             map[uint16]*lane
 }
@@ -47,10 +48,14 @@ func newSenders(most int) *senders {
 	return s
 }
 
-// find counts as a use, so it is for verified frames only: a stranger must not keep anyone from being forgotten.
-func (s *senders) find(incarnation []byte) *sender {
-	known, _ := s.known.Get(string(incarnation))
-	return known
+// note counts as a use, so it is for frames that were let through only: neither a stranger nor a repeat may keep anyone
+// from being forgotten.
+func (s *senders) note(from *sender, now time.Time) {
+	from.heard = now
+	if now.Sub(from.moved) > time.Second { // the order is needed to a minute
+		from.moved = now
+		s.known.Get(from.incarnation)
+	}
 }
 
 func (s *senders) peek(incarnation []byte) *sender {
@@ -67,7 +72,7 @@ func (s *senders) retire(incarnation string) {
 // lane finds the sender and lane of a verified frame. When either is new, the frame is a first contact: its time must be
 // near ours (checked), or it may be an old one that is being replayed.
 func (s *senders) lane(f *parsed, now time.Time, checked bool) (*sender, *lane, error) {
-	from := s.find(f.incarnation)
+	from := s.peek(f.incarnation)
 	if from != nil {
 		if from.name != string(f.name) {
 			return nil, nil, errRenamed
