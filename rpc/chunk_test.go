@@ -161,6 +161,27 @@ func TestALargeRequestWhoseBeginningWasLostWithTheLinkIsNotWaitedFor(t *testing.
 	})
 }
 
+func TestALargeAnswerThatNobodyWaitsForIsNotTaken(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		la, lb := c.link(), c.link()
+		a, b := c.startOn(la, "a"), c.startOn(lb, "b")
+		require.NoError(t, b.Handle("slow", func(context.Context, *rpc.Incoming) ([]byte, error) {
+			time.Sleep(time.Second)
+			return pattern(20 << 20), nil
+		}))
+		c.settle(a, b)
+		la.set(func(l *link) { l.lose = func(f rpc.Frame) bool { return kindOf(f) == cancelled } })
+		ctx, cancel := context.WithCancel(background)
+		time.AfterFunc(500*time.Millisecond, cancel)
+
+		_, err := a.Call(ctx, rpc.Any(), "slow", nil, rpc.Timeout(time.Hour))
+		require.Equal(t, fault.Canceled, fault.CodeOf(err))
+
+		c.eventually(func() bool { return a.Counters().Late == 1 }, "the answer is refused")
+		require.Zero(t, lb.count(chunk))
+	})
+}
+
 func TestALostCreditIsSaidAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
 		lb := c.link()

@@ -131,6 +131,7 @@ const (
 	heartbeat = 3
 	request   = 6
 	response  = 7
+	cancelled = 8
 	chunk     = 11
 	credit    = 12
 )

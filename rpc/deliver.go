@@ -152,6 +152,11 @@ func (p *Peer) takePiece(f envelope.Opened, from *node) bool {
 }
 
 func (p *Peer) takeBegin(from string, o opening) {
+	if o.kind == kindResponse && p.calls.find(o.call) == nil {
+		p.counters.late.Add(1)
+		p.owe([]due{refusal(assemblyKey{from, o.transfer}, o, fault.Canceled, "nobody waits for the answer any more")})
+		return
+	}
 	owed := p.assemblies.begin(from, o)
 	p.owe(owed)
 	if o.kind != kindResponse {
