@@ -108,16 +108,6 @@ func claimUntil(e *Env, q queueOn, id string) error {
 	}
 }
 
-// sleepHere is sleep on any goroutine: it ends early with the case.
-func (e *Env) sleepHere(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-e.Context().Done():
-	}
-}
-
 // mustStopClaiming requires that waiting for a task ends with its context, though nothing answers.
 func mustStopClaiming(e *Env, q queueOn) {
 	e.Helper()

@@ -116,6 +116,16 @@ func (e *Env) sleep(d time.Duration) {
 	}
 }
 
+// sleepHere is sleep on any goroutine: it ends early with the case.
+func (e *Env) sleepHere(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-e.Context().Done():
+	}
+}
+
 // Restart restarts the store.
 func (e *Env) Restart() {
 	e.Helper()

@@ -1,6 +1,9 @@
 package conformance
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // unusualNames are keys, locks and lists as nobody would call them, until somebody does: separators and glob bytes of
 // stores, what has to be escaped somewhere, what is not UTF-8, and names that begin with each other.
@@ -12,6 +15,11 @@ var unusualNames = []string{
 	"ключ", "鍵", "🔑", "e\u0301", "\u00e9", "\u202eright to left", "\ufeff",
 	"\xff", "\xff\xfe", "\xc3\x28", "a\x80b", "\x7f", "\x1b[31m",
 	strings.Repeat("ключ", 62),
+}
+
+// unusualUpTo are the unusual names that a transport takes.
+func unusualUpTo(most int) []string {
+	return slices.DeleteFunc(slices.Clone(unusualNames), func(name string) bool { return len(name) > most })
 }
 
 // binaries are values that a careless store would change.

@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,11 +39,6 @@ func taskWith(id string, with func(*queue.Task)) queue.Task {
 	t := task(id)
 	with(&t)
 	return t
-}
-
-// unusualUpTo are the unusual names that a transport takes.
-func unusualUpTo(most int) []string {
-	return slices.DeleteFunc(slices.Clone(unusualNames), func(name string) bool { return len(name) > most })
 }
 
 // tasks are n of them, named prefix0 and so on.
@@ -352,7 +346,7 @@ func states(s queue.Stats) map[queue.State]int64 {
 	return all
 }
 
-// mustCount requires how many tasks there are in each state, and that the totals know as many.
+// mustCount requires how many tasks there are in each state; none where it is not said.
 func (q queueOn) mustCount(want map[queue.State]int64) {
 	q.e.Helper()
 	require.Equal(q.e, want, states(q.stats()), "tasks by state")
