@@ -46,15 +46,25 @@ func Open(ctx context.Context, s transports.Settings) (transports.Transport, err
 	if err := transports.CheckNamespace(s.Namespace); err != nil {
 		return nil, located(err, op, s.Namespace)
 	}
+	var t *Transport
+	if err := persist(ctx, c.attempts, func() (err error) { t, err = c.open(ctx, s); return err }); err != nil {
+		return nil, located(err, op, c.address)
+	}
+	return t, nil
+}
+
+// open is one attempt. It has clients of its own, because go-redis does not dial for a second once as many attempts have
+// failed as a pool has places: the next ones would only hear of the first again.
+func (c config) open(ctx context.Context, s transports.Settings) (*Transport, error) {
 	client, alone, err := c.clients()
 	if err != nil {
-		return nil, located(err, op, c.address)
+		return nil, err
 	}
 	t := assemble(client, alone, c.address, s)
 	t.boundSilence(c.silence)
-	if err := t.connect(ctx, c.attempts); err != nil {
+	if err := t.greet(ctx); err != nil {
 		_ = t.Close() // always nil
-		return nil, located(err, op, c.address)
+		return nil, err
 	}
 	return t, nil
 }
@@ -71,7 +81,7 @@ func New(ctx context.Context, client *redis.Client, s transports.Settings) (*Tra
 	}
 	address := client.Options().Addr
 	t := assemble(client, nil, address, s)
-	if err := t.connect(ctx, 1); err != nil {
+	if err := persist(ctx, 1, func() error { return t.greet(ctx) }); err != nil {
 		_ = t.Close() // always nil
 		return nil, located(err, op, address)
 	}
@@ -87,11 +97,11 @@ func located(err error, op, subject string) error {
 	return err
 }
 
-// connect asks the server what it is, a bounded number of times, and refuses one that cannot serve.
-func (t *Transport) connect(ctx context.Context, attempts int) error {
+// persist tries to connect, a bounded number of times while the server cannot be reached.
+func persist(ctx context.Context, attempts int, try func() error) error {
 	pause := firstBackoff
 	for attempt := 1; ; attempt++ {
-		err := t.greet(ctx)
+		err := try()
 		if err == nil || fault.CodeOf(err) != fault.Unavailable || ctx.Err() != nil {
 			return err
 		}
@@ -109,7 +119,7 @@ func (t *Transport) connect(ctx context.Context, attempts int) error {
 	}
 }
 
-// greet asks for everything that INFO tells, and takes from it what the transport declares.
+// greet asks the server what it is, refuses one that cannot serve, and takes from its answer what the transport declares.
 func (t *Transport) greet(ctx context.Context) error {
 	ping, info := redis.NewStatusCmd(ctx, "ping"), redis.NewStringCmd(ctx, "info")
 	if err := t.lane.do(ctx, ping, info); err != nil {
