@@ -105,17 +105,23 @@ func CheckNamespace(name string) error {
 	return nil
 }
 
-// Redact removes the password from a URL, for logs and errors. What does not parse is hidden whole.
+// Redact removes the password from a URL, for logs and errors. What does not parse is hidden whole, and so is one with an
+// "@" behind its host: there it was meant to end a password, of which a "/", "?" or "#" cut off the rest.
 func Redact(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return "(unparsable URL)"
 	}
 	query := u.Query()
+	misplaced := strings.Contains(u.Opaque+u.Path+u.Fragment, "@")
 	for name := range query {
+		misplaced = misplaced || strings.Contains(name, "@")
 		if n := strings.ToLower(name); strings.Contains(n, "pass") || strings.Contains(n, "secret") || strings.Contains(n, "token") || strings.Contains(n, "key") {
 			query.Set(name, "xxxxx")
 		}
+	}
+	if misplaced {
+		return u.Scheme + ": (a URL with an @ out of place; percent-encode the password)"
 	}
 	u.RawQuery = query.Encode()
 	return u.Redacted()

@@ -50,4 +50,10 @@ func TestRedactHidesSecrets(t *testing.T) {
 	require.Equal(t, "redis://u:xxxxx@h:1/0", transports.Redact("redis://u:secret@h:1/0"))
 	require.NotContains(t, transports.Redact("redis://h?password=secret&db=1"), "secret")
 	require.NotContains(t, transports.Redact("://u:secret@h"), "secret")
+	for _, address := range []string{
+		"redis:u:1secret@h", "redis:/u:1secret@h", "redis:///u:1secret@h", "redis://u:1/secret@h", "redis://u:1?secret@h", "redis://u:1#secret@h",
+	} {
+		require.NotContains(t, transports.Redact(address), "secret", address)
+	}
+	require.Equal(t, "rediss://h?tls_server_name=a%40b", transports.Redact("rediss://h?tls_server_name=a@b"))
 }
