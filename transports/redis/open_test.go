@@ -59,6 +59,10 @@ func TestSettingsThatCannotBeRightAreNamed(t *testing.T) {
 		{"http://:hush@host", nil, `scheme "http"`},
 		{"redis://:hush@/0", nil, "no host"},
 		{"redis://:hush@host/zero", nil, `path is "zero"`},
+		{"redis://u:12/hush@host", nil, "percent-encoded"},
+		{"redis://u:12?hush@host", nil, "percent-encoded"},
+		{"redis://u:12#hush@host", nil, "percent-encoded"},
+		{"redis:u:hush@host", nil, "no host"},
 		{"unix://relative/path", nil, "absolute"},
 		{"rediss://host?tls_cert=c.pem", nil, "belong together"},
 		{"rediss://host?tls_ca=/does/not/exist", nil, "tls_ca"},
@@ -68,6 +72,7 @@ func TestSettingsThatCannotBeRightAreNamed(t *testing.T) {
 		err := refused(t, c.url, c.options)
 		requireCode(t, fault.Invalid, err)
 		require.Contains(t, err.Error(), c.says)
+		require.NotContains(t, err.Error(), "hush")
 	}
 	garbage := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(garbage, []byte("garbage"), 0o600))

@@ -138,6 +138,9 @@ func (c *config) readURL(address string) error {
 		return fault.New(fault.Invalid, "the URL's query cannot be parsed")
 	}
 	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if strings.Contains(name, "@") {
+			return errCutPassword
+		}
 		if len(query[name]) > 1 {
 			return fault.New(fault.Invalid, "URL parameter %q is given %d times; give it once", name, len(query[name]))
 		}
@@ -147,6 +150,9 @@ func (c *config) readURL(address string) error {
 	}
 	return nil
 }
+
+// errCutPassword is for what looks like the rest of a password, which a "/", "?" or "#" in it has cut off.
+var errCutPassword = fault.New(fault.Invalid, `there is an "@" behind the URL's host; a password with special characters must be percent-encoded, or given as option password`)
 
 // readHost reads redis://host:port/database.
 func (c *config) readHost(u *url.URL) error {
@@ -159,6 +165,9 @@ func (c *config) readHost(u *url.URL) error {
 		port = "6379"
 	}
 	c.address = net.JoinHostPort(host, port)
+	if strings.Contains(u.Path+u.Fragment, "@") { // so it is not told
+		return errCutPassword
+	}
 	if path := strings.Trim(u.Path, "/"); path != "" {
 		database, err := strconv.Atoi(path)
 		if err != nil || database < 0 {
