@@ -109,6 +109,22 @@ func TestFenceGrowsAlthoughTheClockWasSetBack(t *testing.T) {
 	require.Greater(t, memory, node.Cache().Capabilities.FenceMemory)
 }
 
+func TestFenceGrowsAlthoughTheStoreWasFlushed(t *testing.T) {
+	server := testserver.Redis(t)
+	node := openURL(t, server.URL(), "n")
+	before := acquire(t, node, cache.Claim{Lock: "k", Holder: "a", TTL: time.Minute})
+	require.NoError(t, before.Err)
+	require.NoError(t, plain(t, server.URL()).FlushAll(t.Context()).Err())
+
+	after := acquire(t, node, cache.Claim{Lock: "k", Holder: "b", TTL: time.Minute})
+
+	require.NoError(t, after.Err)
+	require.Greater(t, after.Fence, before.Fence)
+	requireCode(t, fault.LeaseLost, renew(t, node, before).Err)
+	requireCode(t, fault.LeaseLost, release(t, node, before))
+	requireCode(t, fault.Conflict, set(t, node, cache.Write{Key: "k", Guard: cache.Guard{Fence: before.Fence}}).Err)
+}
+
 func TestLeaseEndsUnlessRenewed(t *testing.T) {
 	node := open(t)
 	const ttl = 400 * time.Millisecond
