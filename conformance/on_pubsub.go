@@ -132,19 +132,6 @@ func (h *ear) mustHear(texts ...string) {
 	}
 }
 
-// until gives the texts of the messages before a last one, which comes on a subject of its own after all of them.
-func (h *ear) until(last string) []string {
-	h.e.Helper()
-	texts := []string{}
-	for {
-		m := h.next("the last message, after %d others", len(texts))
-		if string(m.Payload) == last {
-			return texts
-		}
-		texts = append(texts, string(m.Payload))
-	}
-}
-
 // mustGap requires that a gap comes, whatever comes before it.
 func (h *ear) mustGap(within time.Duration) {
 	h.e.Helper()

@@ -184,9 +184,9 @@ func (r *Redis) start(ctx context.Context) error {
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	last := errors.New("not asked yet")
 	for {
-		if last = r.ping(ctx, p); last == nil {
+		last := r.ping(ctx, p)
+		if last == nil {
 			return nil
 		}
 		select {

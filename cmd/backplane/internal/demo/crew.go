@@ -99,8 +99,14 @@ type process struct {
 // assignment is what a node's process is told, on its standard input: not in its arguments, because it holds the
 // cluster's key and the store's password.
 type assignment struct {
-	Config backplane.Config
-	Root   string
+	Node       backplane.NodeConfig
+	Cluster    backplane.ClusterConfig
+	Transports map[string]backplane.TransportConfig
+	Root       string
+}
+
+func (a assignment) config() backplane.Config {
+	return backplane.Config{Node: a.Node, Cluster: a.Cluster, Transports: a.Transports}
 }
 
 // NodeCommand is the hidden subcommand that a node's process runs.
@@ -130,7 +136,7 @@ func (p *processes) hire(ctx context.Context, c backplane.Config, root string) e
 		return err
 	}
 	each := &process{name: c.Node.Name, cmd: cmd, stdin: stdin, told: make(chan struct{}), exited: make(chan struct{})}
-	err = json.NewEncoder(stdin).Encode(assignment{Config: c, Root: root})
+	err = json.NewEncoder(stdin).Encode(assignment{Node: c.Node, Cluster: c.Cluster, Transports: c.Transports, Root: root})
 	line, _ := bufio.NewReader(stdout).ReadString('\n') // whatever keeps us from reading, the line is not there
 	go p.attend(ctx, each)                              // ends with the process: see dismiss
 	p.running = append(p.running, each)
@@ -207,5 +213,5 @@ func RunNode(ctx context.Context, in io.Reader, out io.Writer) error {
 		_, _ = io.Copy(io.Discard, input)
 		stop()
 	}()
-	return runNode(ctx, a.Config, a.Root, func() { fmt.Fprintln(out, readyLine) })
+	return runNode(ctx, a.config(), a.Root, func() { fmt.Fprintln(out, readyLine) })
 }
