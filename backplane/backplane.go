@@ -113,7 +113,7 @@ func (n *Node) join(ctx context.Context) error {
 	}
 	options := c.RPCOptions
 	options.Name, options.Metadata, options.Logger = c.Node.Name, c.Node.Metadata, n.log
-	options.Keys, options.Insecure = c.Cluster.Keys, len(c.Cluster.Keys) == 0
+	options.Keys, options.Insecure = clusterKeys(c.Cluster), len(c.Cluster.Keys) == 0
 	options.Secret = c.Cluster.Secret
 	if options.Drain == 0 {
 		options.Drain = c.Shutdown

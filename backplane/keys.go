@@ -1,0 +1,25 @@
+package backplane
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
+)
+
+// clusterKeys makes a cluster's own keys of those in the config (HKDF-SHA256, RFC 5869, with the cluster's name as info):
+// clusters that were given the same key by mistake, staging and production, still refuse each other's frames. What is
+// not base64 is left as it is, for RPC to refuse.
+func clusterKeys(c ClusterConfig) []string {
+	keys := make([]string, len(c.Keys))
+	for i, key := range c.Keys {
+		keys[i] = key
+		secret, err := base64.StdEncoding.DecodeString(key)
+		if err != nil || len(secret) != 32 {
+			continue
+		}
+		if own, err := hkdf.Key(sha256.New, secret, nil, "backplane cluster "+c.Name, len(secret)); err == nil {
+			keys[i] = base64.StdEncoding.EncodeToString(own)
+		}
+	}
+	return keys
+}
