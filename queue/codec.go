@@ -1,14 +1,11 @@
 package queue
 
-import (
-	"bytes"
-	"encoding/json"
-)
+import "encoding/json"
 
 // Codec turns payloads of one type into bytes and back. It must be safe for concurrent use.
 type Codec[T any] interface {
 	Encode(payload T) ([]byte, error)
-	Decode(data []byte) (T, error) // must not retain data
+	Decode(data []byte) (T, error) // may keep data, which is the delivery's own, and must not change it
 }
 
 // JSON is the codec of encoding/json, and that of kinds which name none.
@@ -23,10 +20,10 @@ func (jsonCodec[T]) Decode(data []byte) (payload T, err error) {
 	return payload, err
 }
 
-// Raw is the codec of payloads that are bytes, stored as they are.
+// Raw is the codec of payloads that are bytes, stored as they are. A handler is given the very bytes of its delivery.
 var Raw Codec[[]byte] = rawCodec{}
 
 type rawCodec struct{}
 
 func (rawCodec) Encode(payload []byte) ([]byte, error) { return payload, nil }
-func (rawCodec) Decode(data []byte) ([]byte, error)    { return bytes.Clone(data), nil }
+func (rawCodec) Decode(data []byte) ([]byte, error)    { return data, nil }

@@ -84,6 +84,14 @@ func (w *Worker) callHandler(d *Delivery, h *handling, began time.Time) (err, ca
 	}
 	err = h.run(ctx, d)
 	cause = context.Cause(ctx)
+	if err != nil {
+		w.notePanic(d, err)
+	}
+	return err, cause
+}
+
+// notePanic counts and logs an error that was a panic.
+func (w *Worker) notePanic(d *Delivery, err error) {
 	var panicked *PanicError
 	if errors.As(err, &panicked) {
 		w.counters.panics.Add(1)
@@ -91,7 +99,6 @@ func (w *Worker) callHandler(d *Delivery, h *handling, began time.Time) (err, ca
 			w.log.Error("queue: a handler panicked", "kind", d.Kind, "task", d.ID, "panic", panicked.Value, "stack", string(panicked.Stack))
 		}
 	}
-	return err, cause
 }
 
 // limit is when an attempt that began at a time is to end, and why; zero: never.

@@ -422,6 +422,8 @@ func size(cmd redis.Cmder) int {
 		switch arg := arg.(type) {
 		case string:
 			n += len(arg)
+		case *string:
+			n += len(*arg)
 		case []byte:
 			n += len(arg)
 		}

@@ -76,9 +76,8 @@ func (d *queueDriver) close() {
 	d.enqueues.wait()
 }
 
-// run sends one script and gives its reply, a list.
-func (d *queueDriver) run(ctx context.Context, l *lane, s *script, op, subject string, args []any) ([]any, error) {
-	cmd := s.cmd(ctx, d.prefix, args...)
+// run sends the call of a script and gives its reply, a list.
+func (d *queueDriver) run(ctx context.Context, l *lane, op, subject string, cmd *redis.Cmd) ([]any, error) {
 	if err := d.do(ctx, l, cmd); err != nil {
 		return nil, d.t.fault(err, op, subject)
 	}

@@ -53,7 +53,7 @@ func (a *queueAdmin) Stats(ctx context.Context, name string) (queue.Stats, error
 	if err := a.begin(ctx, op, name); err != nil {
 		return queue.Stats{}, err
 	}
-	reply, err := a.d.run(ctx, a.d.t.lane, statsScript, op, name, []any{name})
+	reply, err := a.d.run(ctx, a.d.t.lane, op, name, statsScript.cmd(ctx, a.d.prefix, name))
 	if err != nil {
 		return queue.Stats{}, err
 	}
@@ -117,7 +117,7 @@ func (a *queueAdmin) each(ctx context.Context, op string, s *script, name string
 	if len(order) == 0 {
 		return errs, nil
 	}
-	reply, err := a.d.run(ctx, a.d.t.lane, s, op, name, args)
+	reply, err := a.d.run(ctx, a.d.t.lane, op, name, s.cmd(ctx, a.d.prefix, args...))
 	if err != nil {
 		return nil, err
 	}

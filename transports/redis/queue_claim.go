@@ -2,7 +2,10 @@ package redis
 
 import (
 	"context"
+	"slices"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/queue"
@@ -69,15 +72,15 @@ func (d *queueDriver) pause(ctx context.Context, s *seat, long time.Duration) er
 // neither tasks nor an error: tasks that come all the same are given back.
 func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue.Leased, time.Duration, error) {
 	token := newToken(c.Worker)
-	args := make([]any, 0, 6+len(c.Queues))
+	call := claimScript.begin(d.prefix, 6+len(c.Queues))
 	waiter, mayStand := "", false
 	if s != nil {
 		waiter, mayStand = d.waiting.waiter(s), time.Now().Before(s.registered)
 		s.registered = time.Now().Add(2 * registered)
 	}
-	args = append(args, c.Max, token, waiter, registered.Milliseconds(), mayStand, queueCapabilities.IDMemory.Milliseconds())
+	call = append(call, c.Max, token, waiter, registered.Milliseconds(), mayStand, queueCapabilities.IDMemory.Milliseconds())
 	for _, name := range c.Queues {
-		args = append(args, name)
+		call = append(call, name)
 	}
 	type answer struct {
 		tasks []queue.Leased
@@ -88,7 +91,7 @@ func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue
 	defer close(left)
 	started := d.waiting.start(func() {
 		// With a context that cannot end, the lane needs no other goroutine for it.
-		tasks, again, err := d.askAll(context.WithoutCancel(ctx), c, token, args)
+		tasks, again, err := d.askAll(context.WithoutCancel(ctx), c, token, call)
 		select {
 		case answers <- answer{tasks, again, err}:
 		case <-left:
@@ -111,8 +114,8 @@ func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue
 	}
 }
 
-func (d *queueDriver) askAll(ctx context.Context, c *queue.Claim, token string, args []any) ([]queue.Leased, time.Duration, error) {
-	reply, err := d.run(ctx, d.claims, claimScript, "queue: claim", c.Worker, args)
+func (d *queueDriver) askAll(ctx context.Context, c *queue.Claim, token string, call []any) ([]queue.Leased, time.Duration, error) {
+	reply, err := d.run(ctx, d.claims, "queue: claim", c.Worker, redis.NewCmd(ctx, call...))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -134,29 +137,43 @@ func readClaim(reply []any, queues []string, token string) (tasks []queue.Leased
 		again = min(again, time.Duration(next-number(reply[0]))*time.Millisecond)
 	}
 	plain, special := plainToken+token, specialToken+token
-	for rest := reply[2:]; len(rest) > 0; {
-		if len(rest) < 3 {
+	for rest := reply[2:]; len(rest) > 0; rest = rest[4:] {
+		if len(rest) < 4 {
 			return nil, 0, false
 		}
-		at, lease, n := number(rest[0])-1, number(rest[1]), number(rest[2])
-		rest = rest[3:]
-		if at < 0 || at >= int64(len(queues)) || n < 0 || n*3 > int64(len(rest)) {
+		at, lease, n, packed := number(rest[0])-1, number(rest[1]), number(rest[2]), text(rest[3])
+		if at < 0 || at >= int64(len(queues)) || n < 0 || n > int64(len(packed)/packedHead) {
 			return nil, 0, false
 		}
-		if tasks == nil {
-			tasks = make([]queue.Leased, 0, len(reply)/3)
-		}
-		for ; n > 0; n, rest = n-1, rest[3:] {
+		tasks = slices.Grow(tasks, int(n))
+		for ; n > 0; n-- {
+			var key, record, state string
+			if key, record, state, packed, ok = unpackTask(packed); !ok {
+				return nil, 0, false
+			}
 			l := queue.Leased{Lease: time.Duration(lease) * time.Millisecond, Token: plain}
-			record := text(rest[1])
 			if len(record) < 2 || record[1]%8 > 0 { // as the script decides
 				l.Token = special
 			}
-			l.Task, l.Err = readTask(queues[at], text(rest[0]), record, text(rest[2]))
+			l.Task, l.Err = readTask(queues[at], key, record, state)
 			tasks = append(tasks, l)
 		}
 	}
 	return tasks, again, true
+}
+
+// packedHead is the size of the lengths before a task in the claim script's reply.
+const packedHead = 10
+
+// unpackTask takes the first task off what the claim script has packed.
+func unpackTask(packed string) (key, record, state, rest string, ok bool) {
+	if len(packed) < packedHead {
+		return "", "", "", "", false
+	}
+	r := reader{rest: packed}
+	lengths := [3]int{int(r.number(2)), int(r.number(4)), int(r.number(4))}
+	key, record, state = r.take(lengths[0]), r.take(lengths[1]), r.take(lengths[2])
+	return key, record, state, r.rest, r.err == nil
 }
 
 // giveBack releases tasks that nobody waited for any more, so that they do not have to wait for their lease to end.

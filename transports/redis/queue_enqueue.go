@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/queue"
 )
@@ -47,7 +49,7 @@ type enqueueEntry struct {
 	index  int // of its receipt
 	queue  string
 	task   string
-	record []byte
+	record string
 	plain  bool // pending at once, level 0, no unique key, an ID that nobody chose
 
 	// Of one that is not plain.
@@ -69,8 +71,8 @@ type enqueueBatch struct {
 }
 
 func (b *enqueueBatch) add(t *queue.Task, index int) {
-	e := enqueueEntry{batch: b, index: index, queue: t.Queue, task: taskKey(t.ID)}
-	e.record = appendRecord(make([]byte, 0, 64+len(t.Kind)+len(t.UniqueKey)+len(t.Payload)+32*len(t.Headers)), t)
+	e := enqueueEntry{batch: b, index: index, queue: t.Queue}
+	e.task, e.record = encodeTask(t)
 	if !t.RunAt.IsZero() {
 		e.due = max(0, t.RunAt.UnixMilli())
 		if t.RunAt.Nanosecond()%1e6 != 0 {
@@ -82,6 +84,25 @@ func (b *enqueueBatch) add(t *queue.Task, index int) {
 	b.bytes += len(e.record)
 	b.entries = append(b.entries, e)
 }
+
+// encodeTask gives a task's key and record. They share one allocation, of their very size.
+func encodeTask(t *queue.Task) (key, record string) {
+	scratch := scratches.Get().(*[]byte)
+	b := appendTaskKey((*scratch)[:0], t.ID)
+	split := len(b)
+	b = appendRecord(b, t)
+	both := string(b)
+	if cap(b) <= mostScratch {
+		*scratch = b
+	}
+	scratches.Put(scratch)
+	return both[:split], both[split:]
+}
+
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
+// mostScratch is the largest buffer that is kept for the next task.
+const mostScratch = 64 << 10
 
 // enqueuer lets concurrent callers share script calls: a caller that finds nothing under way sends its own tasks at
 // once; what comes meanwhile is collected and sent as one call when the answer is there. Once much has been collected, a
@@ -215,8 +236,8 @@ func (d *queueDriver) sendTasks(ctx context.Context, l *lane, batches []*enqueue
 			return err
 		}
 	}
-	entries, args := enqueueArgs(all)
-	refused, err := d.run(ctx, l, enqueueScript, "queue: enqueue", entries[0].queue, args)
+	entries, call := d.enqueueCall(all)
+	refused, err := d.run(ctx, l, "queue: enqueue", entries[0].queue, redis.NewCmd(ctx, call...))
 	if err != nil {
 		return err
 	}
@@ -260,9 +281,9 @@ func joined(batches []*enqueueBatch) []enqueueEntry {
 	return all
 }
 
-// enqueueArgs makes the script's arguments, and gives the entries in the order in which these have them: by queue, and
-// within a queue as they came.
-func enqueueArgs(entries []enqueueEntry) ([]enqueueEntry, []any) {
+// enqueueCall makes the call of the script, and gives the entries in the order in which it has them: by queue, and within
+// a queue as they came. Texts are given by their address, which costs no allocation.
+func (d *queueDriver) enqueueCall(entries []enqueueEntry) ([]enqueueEntry, []any) {
 	for i := range entries[1:] {
 		if entries[i].queue != entries[i+1].queue {
 			entries = slices.Clone(entries)
@@ -270,8 +291,7 @@ func enqueueArgs(entries []enqueueEntry) ([]enqueueEntry, []any) {
 			break
 		}
 	}
-	args := make([]any, 1, 4+2*len(entries))
-	args[0] = queueCapabilities.IDMemory.Milliseconds()
+	args := append(enqueueScript.begin(d.prefix, 4+2*len(entries)), queueCapabilities.IDMemory.Milliseconds())
 	var seen map[string]bool // tasks of the run; a second of the same ID begins another run, which finds the first
 	run := -1                // where the count of the run is
 	for i := range entries {
@@ -288,7 +308,7 @@ func enqueueArgs(entries []enqueueEntry) ([]enqueueEntry, []any) {
 		}
 		seen[e.task] = true
 		args[run] = args[run].(int) + 1
-		args = append(args, e.task, e.record)
+		args = append(args, &e.task, &e.record)
 	}
 	return entries, args
 }

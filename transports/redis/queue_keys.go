@@ -35,12 +35,31 @@ func partition(ns string) string { return "{bp:" + ns + ":q0}:" }
 
 // taskKey is a task's ID as the store has it: 17 bytes for a UUID in its usual spelling, and for any other ID a colon,
 // its length and itself. So a task can be told from what follows it.
-func taskKey(id string) string {
-	if parsed, err := uuid.Parse(id); err == nil && parsed.String() == id {
-		return "u" + string(parsed[:])
+func taskKey(id string) string { return string(appendTaskKey(make([]byte, 0, 3+len(id)), id)) }
+
+func appendTaskKey(b []byte, id string) []byte {
+	if parsed, ok := parseUUID(id); ok {
+		return append(append(b, 'u'), parsed[:]...)
 	}
-	head := binary.BigEndian.AppendUint16([]byte{':'}, uint16(len(id)))
-	return string(head) + id
+	return append(binary.BigEndian.AppendUint16(append(b, ':'), uint16(len(id))), id...)
+}
+
+// taskKeySize is the length of a task's key.
+func taskKeySize(id string) int {
+	if _, ok := parseUUID(id); ok {
+		return 1 + len(uuid.UUID{})
+	}
+	return 3 + len(id)
+}
+
+// parseUUID reads a UUID in its usual spelling, which is what its bytes are turned into again.
+func parseUUID(id string) (uuid.UUID, bool) {
+	const usual = len("00000000-0000-0000-0000-000000000000")
+	if len(id) != usual || strings.ContainsAny(id, "ABCDEF") {
+		return uuid.UUID{}, false
+	}
+	parsed, err := uuid.Parse(id)
+	return parsed, err == nil
 }
 
 // taskID is the inverse of taskKey.
@@ -49,7 +68,7 @@ func taskID(key string) (string, error) {
 	case len(key) == 17 && key[0] == 'u':
 		return uuid.UUID([]byte(key[1:])).String(), nil
 	case len(key) > 3 && key[0] == ':' && int(key[1])<<8|int(key[2]) == len(key)-3:
-		return key[3:], nil
+		return strings.Clone(key[3:]), nil
 	}
 	return "", fmt.Errorf("%.40q is no task", key)
 }

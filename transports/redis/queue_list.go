@@ -47,7 +47,7 @@ func (a *queueAdmin) List(ctx context.Context, l queue.List) (queue.Tasks, error
 		return queue.Tasks{}, a.d.t.fault(fault.New(fault.Invalid, "the cursor is none that List gave: %w", err), op, l.Queue)
 	}
 	args := []any{l.Queue, kinds[l.State], min(l.Limit, largestPage), score, member}
-	reply, err := a.d.run(ctx, a.d.t.lane, listScript, op, l.Queue, args)
+	reply, err := a.d.run(ctx, a.d.t.lane, op, l.Queue, listScript.cmd(ctx, a.d.prefix, args...))
 	if err != nil {
 		return queue.Tasks{}, err
 	}
@@ -70,7 +70,7 @@ func (a *queueAdmin) Find(ctx context.Context, name, id string) (queue.Info, err
 	if err := a.d.check.ID(op, id); err != nil {
 		return queue.Info{}, err
 	}
-	reply, err := a.d.run(ctx, a.d.t.lane, findScript, op, id, []any{name, taskKey(id)})
+	reply, err := a.d.run(ctx, a.d.t.lane, op, id, findScript.cmd(ctx, a.d.prefix, name, taskKey(id)))
 	if err != nil {
 		return queue.Info{}, err
 	}

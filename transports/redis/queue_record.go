@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/queue"
@@ -83,7 +84,7 @@ func appendRecord(b []byte, t *queue.Task) []byte {
 		}
 	}
 	if has&hasPayload != 0 {
-		b = appendText(b, string(t.Payload))
+		b = appendText(b, t.Payload)
 	}
 	if has&hasStoredAt != 0 {
 		b = appendTime(b, time.Now())
@@ -112,7 +113,7 @@ func appendMillis(b []byte, d time.Duration) []byte {
 	return append(b, byte(ms>>40), byte(ms>>32), byte(ms>>24), byte(ms>>16), byte(ms>>8), byte(ms))
 }
 
-func appendText(b []byte, text string) []byte {
+func appendText[T string | []byte](b []byte, text T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
@@ -120,8 +121,8 @@ func appendTime(b []byte, t time.Time) []byte {
 	return binary.AppendUvarint(binary.AppendVarint(b, t.Unix()), uint64(t.Nanosecond()))
 }
 
-// readRecord fills in a task from its record, and tells when it was stored. The payload is a copy; texts share the
-// record's memory.
+// readRecord fills in a task from its record, and tells when it was stored. Nothing shares the record's memory, which
+// may be that of many tasks.
 func readRecord(record string, t *queue.Task) (storedAt time.Time, err error) {
 	if record == "" {
 		return storedAt, corrupt("its record is missing")
@@ -171,14 +172,14 @@ func (r *reader) task(t *queue.Task) {
 	t.Priority = int(head[2])
 	t.MaxLost = int(r.number(4))
 	if flags&flagUnique != 0 {
-		t.UniqueKey = r.take(int(r.number(2)))
+		t.UniqueKey = strings.Clone(r.take(int(r.number(2))))
 		t.UniqueFor = r.millis()
 	}
 	if flags&flagRetention != 0 {
 		t.Retention = r.millis()
 	}
 	has := byte(r.number(1))
-	t.Kind = r.text()
+	t.Kind = unique.Make(r.text()).Value() // there are few kinds, and many tasks of each
 	t.MaxAttempts = int(r.uvarint())
 	if has&hasEnqueuedAt != 0 {
 		t.EnqueuedAt = r.time()
@@ -212,8 +213,8 @@ func (r *reader) headers() map[string]string {
 	}
 	headers := make(map[string]string, n)
 	for range n {
-		key := r.text()
-		headers[key] = r.text()
+		key := strings.Clone(r.text())
+		headers[key] = strings.Clone(r.text())
 	}
 	return headers
 }
@@ -296,7 +297,7 @@ func readState(state string, t *queue.Task) error {
 	if err = errors.Join(err, err2); err != nil {
 		return corrupt("its state cannot be decoded: %w", err)
 	}
-	t.Attempts, t.Lost, t.LastError = attempts, lost, fields[3]
+	t.Attempts, t.Lost, t.LastError = attempts, lost, strings.Clone(fields[3])
 	return nil
 }
 
@@ -304,7 +305,7 @@ func readState(state string, t *queue.Task) error {
 func readTask(name, key, record, state string) (queue.Task, error) {
 	id, err := taskID(key)
 	if err != nil {
-		id, err = key, corrupt("%w", err)
+		id, err = strings.Clone(key), corrupt("%w", err)
 	}
 	t := queue.Task{ID: id, Queue: name}
 	if err == nil {

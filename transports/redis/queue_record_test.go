@@ -121,11 +121,16 @@ func FuzzRecord(f *testing.F) {
 }
 
 func FuzzClaimReply(f *testing.F) {
-	f.Add(int64(1), int64(1), "k", "r", "s")
-	f.Add(int64(-1), int64(1<<62), "", "", "")
-	f.Fuzz(func(t *testing.T, at, n int64, key, record, state string) {
-		_, _, _ = readClaim([]any{int64(1), int64(2), at, int64(1000), n, key, record, state}, []string{"q"}, "token")
-		_, _, _ = readClaim([]any{key, n, record}, []string{"q"}, "token")
-		_, _, _ = readCursor(key)
+	whole := "\x00\x05\x00\x00\x00\x01\x00\x00\x00\x01:\x00\x02idrs"
+	f.Add(int64(1), int64(1), whole)
+	f.Add(int64(1), int64(2), whole+whole)
+	f.Add(int64(1), int64(2), whole[:len(whole)-1])
+	f.Add(int64(-1), int64(1<<62), "")
+	f.Fuzz(func(t *testing.T, at, n int64, packed string) {
+		if tasks, _, ok := readClaim([]any{int64(1), int64(2), at, int64(1000), n, packed}, []string{"q"}, "token"); ok {
+			require.Len(t, tasks, int(n))
+		}
+		_, _, _ = readClaim([]any{packed, n}, []string{"q"}, "token")
+		_, _, _ = readCursor(packed)
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/internal/limits"
 	"github.com/gobackplane/backplane/queue"
@@ -47,9 +49,10 @@ func (d *queueDriver) settle(ctx context.Context, s queue.Settlements) ([]error,
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(s.Items[a].Queue, s.Items[b].Queue) })
-	args := append(make([]any, 0, 7+len(order)), s.Worker, strconv.FormatUint(s.Number, 10),
+	call := append(settleScript.begin(d.prefix, 7+len(order)), s.Worker, strconv.FormatUint(s.Number, 10),
 		answerMemory.Milliseconds(), queueCapabilities.IDMemory.Milliseconds())
-	reply, err := d.run(ctx, d.settles, settleScript, op, s.Worker, appendSettlements(args, s.Items, order))
+	call = appendSettlements(call, s.Items, order)
+	reply, err := d.run(ctx, d.settles, op, s.Worker, redis.NewCmd(ctx, call...))
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +76,7 @@ func isPlain(s *queue.Settlement) bool { return s.Outcome == queue.Done && !isSp
 
 // appendSettlements adds the items, in an order by queue, to the script's arguments.
 func appendSettlements(args []any, items []queue.Settlement, order []int) []any {
+	leases := newLeaseNames(len(order), func(at int) *queue.Ref { return &items[order[at]].Ref })
 	for len(order) > 0 {
 		name := items[order[0]].Queue
 		n := 1
@@ -84,8 +88,8 @@ func appendSettlements(args []any, items []queue.Settlement, order []int) []any 
 		attributed := 0
 		head := len(args)
 		args = append(args, name, n, 0)
-		for _, i := range group {
-			args = append(args, taskKey(items[i].ID)+items[i].Token)
+		for range group {
+			args, leases = append(args, &leases[0]), leases[1:]
 		}
 		for at, i := range group {
 			if s := &items[i]; !isPlain(s) {
@@ -96,6 +100,28 @@ func appendSettlements(args []any, items []queue.Settlement, order []int) []any 
 		args[head+2] = attributed
 	}
 	return args
+}
+
+// newLeaseNames gives the store's names of leases: the task and the token. They are parts of one text, and are given to
+// go-redis by their address, so that a batch takes a few allocations whatever its size.
+func newLeaseNames(n int, ref func(at int) *queue.Ref) []string {
+	size := 0
+	for at := range n {
+		size += taskKeySize(ref(at).ID) + len(ref(at).Token)
+	}
+	var key [3 + 512]byte // the longest there is
+	var all strings.Builder
+	all.Grow(size)
+	for at := range n {
+		all.Write(appendTaskKey(key[:0], ref(at).ID))
+		all.WriteString(ref(at).Token)
+	}
+	names, rest := make([]string, n), all.String()
+	for at := range names {
+		end := taskKeySize(ref(at).ID) + len(ref(at).Token)
+		names[at], rest = rest[:end], rest[end:]
+	}
+	return names
 }
 
 // Extend makes leases longer; see [queue.Driver].
@@ -115,17 +141,18 @@ func (d *queueDriver) Extend(ctx context.Context, refs []queue.Ref) ([]error, er
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(refs[a].Queue, refs[b].Queue) })
-	args := make([]any, 0, 2+len(order))
+	leases := newLeaseNames(len(order), func(at int) *queue.Ref { return &refs[order[at]] })
+	call := extendScript.begin(d.prefix, 2+len(order))
 	head := 0 // where the count of the group is
 	for at, i := range order {
 		if at == 0 || refs[order[at-1]].Queue != refs[i].Queue {
-			args = append(args, refs[i].Queue, 0)
-			head = len(args) - 1
+			call = append(call, refs[i].Queue, 0)
+			head = len(call) - 1
 		}
-		args[head] = args[head].(int) + 1
-		args = append(args, taskKey(refs[i].ID)+refs[i].Token)
+		call[head] = call[head].(int) + 1
+		call = append(call, &leases[at])
 	}
-	reply, err := d.run(ctx, d.settles, extendScript, op, "", args)
+	reply, err := d.run(ctx, d.settles, op, "", redis.NewCmd(ctx, call...))
 	if err != nil {
 		return nil, err
 	}

@@ -50,13 +50,17 @@ func newScript(name string, parts ...string) *script {
 
 // cmd is the call of the script, to be given to lane.do.
 func (s *script) cmd(ctx context.Context, keys []string, args ...any) *redis.Cmd {
-	all := make([]any, 3, 3+len(keys)+len(args))
-	all[0], all[1], all[2] = "evalsha", s.sha, len(keys)
+	return redis.NewCmd(ctx, append(s.begin(keys, len(args)), args...)...)
+}
+
+// begin makes a call to which so many arguments are to be appended.
+func (s *script) begin(keys []string, room int) []any {
+	call := make([]any, 3, 3+len(keys)+room)
+	call[0], call[1], call[2] = "evalsha", s.sha, len(keys)
 	for _, key := range keys {
-		all = append(all, key)
+		call = append(call, key)
 	}
-	all = append(all, args...)
-	return redis.NewCmd(ctx, all...)
+	return call
 }
 
 // scriptOf finds the script that a command calls, or nil.

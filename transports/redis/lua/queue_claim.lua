@@ -4,15 +4,17 @@
 -- ARGV  1 most tasks   2 token without its first byte   3 waiter "NODE/WAITER" or '' (does not wait)
 --       4 ms the waiter stays registered   5 whether it may be registered now (1 or 0)   6 memory of IDs in ms
 --       7… the queues, most preferred first
--- Returns { now, the next time something may be due or 0, then for each queue that gives tasks:
---           its number from 1, its lease in ms, count, count times: task, record, state or '' }
+-- Returns { now, the next time something may be due or 0, then for each line that gives tasks:
+--           its queue's number from 1, its lease in ms, count, all of them as one string: for each the lengths of task
+--           (2 bytes), record (4) and state (4), and these three }
+-- One string, because a reply of many small ones costs the client an allocation or two for each.
 -- Cost: 3 calls a queue until enough are found; 5 more for one that has scheduled, active, completed or retried tasks, 3
 -- more for one that gives tasks, whatever their number, and 2 more when the worker waits for all of them. It moves at
 -- most 100 scheduled, 100 expired and 100 completed tasks a queue. Independent of how long the queues are.
 local max = tonumber(ARGV[1])
 local plain_token, special_token = 'p' .. ARGV[2], 's' .. ARGV[2]
 local waiter = ARGV[3]
-local byte = string.byte
+local byte, pack = string.byte, struct.pack
 local reply = { now, 0 }
 local taken = 0
 local again = math.huge
@@ -58,29 +60,27 @@ local function promote(queue)
   return #due
 end
 
--- Leases tasks that were taken from the line, and adds them to the reply.
+-- Leases tasks that were taken from the line, and gives them as the reply has them.
 local function lease(queue, tasks, expires)
   local records = call('HMGET', key('t', queue), unpack(tasks))
   local states = busy[queue] and call('HMGET', key('m', queue), unpack(tasks))
-  local leases = {}
-  local at = #reply
+  local leases, packed = {}, {}
   for i = 1, #tasks do
-    local task, record = tasks[i], records[i] or ''
+    local task, record, state = tasks[i], records[i] or '', states and states[i] or ''
     -- The token's first byte tells the settlement whether the task needs more than to be deleted.
     local special = (byte(record, 2) or 1) % 8 > 0
     leases[2 * i - 1] = expires
     leases[2 * i] = task .. (special and special_token or plain_token)
-    reply[at + 1], reply[at + 2], reply[at + 3] = task, record, states and states[i] or ''
-    at = at + 3
+    packed[4 * i - 3] = pack('>I2I4I4', #task, #record, #state)
+    packed[4 * i - 2], packed[4 * i - 1], packed[4 * i] = task, record, state
   end
   call('ZADD', key('a', queue), unpack(leases))
+  return table.concat(packed)
 end
 
 -- Leases up to max tasks from the lines of a queue. In one that has never had a generation every entry is a task.
 local function take(queue, number, levels, lease_ms, generation)
   local expires = string.format('%d', later + lease_ms)
-  local head = #reply
-  local found = 0
   for level in ((levels or '') .. '0'):gmatch('%d') do
     if taken == max then return end
     local line = line_key(queue, tonumber(level))
@@ -91,9 +91,10 @@ local function take(queue, number, levels, lease_ms, generation)
       tasks = call('LPOP', line, max - taken) or {}
     end
     if #tasks > 0 then
-      found, taken = found + #tasks, taken + #tasks
-      reply[head + 1], reply[head + 2], reply[head + 3] = number, lease_ms, found
-      lease(queue, tasks, expires)
+      taken = taken + #tasks
+      local at = #reply
+      reply[at + 1], reply[at + 2], reply[at + 3] = number, lease_ms, #tasks
+      reply[at + 4] = lease(queue, tasks, expires)
     elseif more then
       again = now
     end

@@ -6,7 +6,7 @@
 --       m times: which lease from 1, outcome (done, retry, snooze, dead, release), delay in ms, error, result.
 --       A lease without attributes is done, and its task needs nothing but to be deleted.
 -- Returns { 1, positions from 1 of the stale ones as "3 17" }, or when the batch is not the next { 0, last number }.
--- Cost: 1 call a lease, 5 a group, and 2 to 6 for each lease with attributes.
+-- Cost: 1 call a lease, 6 a group, and 2 to 6 for each lease with attributes.
 local sender, number = key('b', ARGV[1]), tonumber(ARGV[2])
 local id_memory = tonumber(ARGV[4])
 
@@ -97,7 +97,8 @@ local function settle_group(queue, from, n, attributed)
   end
   if #done > 0 then
     call('HDEL', key('t', queue), unpack(done))
-    call('HDEL', key('m', queue), unpack(done))
+    -- Most queues hold no task to which anything has happened: then the list of them is not passed twice.
+    if call('EXISTS', key('m', queue)) == 1 then call('HDEL', key('m', queue), unpack(done)) end
     counts.completed = #done
   end
   -- From the last to the first, so that those given back to the front of the line keep their order.
