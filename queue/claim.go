@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -39,6 +40,9 @@ func (w *Worker) claim(waits, claims context.Context) {
 		tasks, err := w.tryClaim(ctx, most, patience)
 		w.noteClaim(ctx, err)
 		w.receive(claims, tasks, sent)
+		if wait && len(tasks) > 0 {
+			runtime.Gosched() // the slots first: the next claim would cost these tasks a system call
+		}
 		w.pace.got(most, len(tasks), wait, sent, time.Now())
 		if err == nil {
 			away.Reset()

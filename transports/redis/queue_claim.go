@@ -11,7 +11,10 @@ import (
 	"github.com/gobackplane/backplane/queue"
 )
 
-var claimScript = newScript("queue_claim", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_claim")
+var (
+	claimScript      = newScript("queue_claim", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_claim")
+	claimFreshScript = newScript("queue_claim_fresh")
+)
 
 const (
 	askAgain   = time.Second             // a waiting claim asks at least so often, in case that a wake-up was lost
@@ -36,8 +39,8 @@ func (d *queueDriver) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, 
 		s = d.waiting.sit()
 		defer d.waiting.rise(s)
 	}
-	for {
-		tasks, again, err := d.ask(ctx, &c, s)
+	for woken := false; ; {
+		tasks, again, err := d.ask(ctx, &c, s, woken)
 		if err != nil || len(tasks) > 0 {
 			return queue.Claimed{Tasks: tasks}, err
 		}
@@ -48,39 +51,34 @@ func (d *queueDriver) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, 
 		if left <= 0 {
 			return queue.Claimed{}, nil
 		}
-		if err := d.pause(ctx, s, min(left, max(again, askPause))); err != nil {
+		if woken, err = d.pause(ctx, s, min(left, max(again, askPause))); err != nil {
 			return queue.Claimed{}, d.t.fault(err, op, c.Worker)
 		}
 	}
 }
 
 // pause waits until the claim is woken or it is time to ask again. A ctx that ends is no error.
-func (d *queueDriver) pause(ctx context.Context, s *seat, long time.Duration) error {
+func (d *queueDriver) pause(ctx context.Context, s *seat, long time.Duration) (woken bool, err error) {
 	timer := time.NewTimer(long)
 	defer timer.Stop()
 	select {
 	case <-s.wake:
+		return true, nil
 	case <-timer.C:
 	case <-ctx.Done():
 	case <-d.t.life.Done():
-		return errClosed
+		return false, errClosed
 	}
-	return nil
+	return false, nil
 }
 
-// ask sends one claim. It gives the tasks, or how long to wait before asking again. A ctx that ends meanwhile gives
+// ask sends one claim; one that was woken first looks for fresh tasks alone. It gives the tasks, or how long to wait before asking again. A ctx that ends meanwhile gives
 // neither tasks nor an error: tasks that come all the same are given back.
-func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue.Leased, time.Duration, error) {
-	token := newToken(c.Worker)
-	call := claimScript.begin(d.prefix, 6+len(c.Queues))
-	waiter, mayStand := "", false
+func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat, woken bool) ([]queue.Leased, time.Duration, error) {
+	q := question{Claim: c, token: newToken(c.Worker), woken: woken}
 	if s != nil {
-		waiter, mayStand = d.waiting.waiter(s), time.Now().Before(s.registered)
+		q.waiter, q.mayStand = d.waiting.waiter(s), time.Now().Before(s.registered)
 		s.registered = time.Now().Add(2 * registered)
-	}
-	call = append(call, c.Max, token, waiter, registered.Milliseconds(), mayStand, queueCapabilities.IDMemory.Milliseconds())
-	for _, name := range c.Queues {
-		call = append(call, name)
 	}
 	type answer struct {
 		tasks []queue.Leased
@@ -91,7 +89,7 @@ func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue
 	defer close(left)
 	started := d.waiting.start(func() {
 		// With a context that cannot end, the lane needs no other goroutine for it.
-		tasks, again, err := d.askAll(context.WithoutCancel(ctx), c, token, call)
+		tasks, again, err := d.put(context.WithoutCancel(ctx), &q)
 		select {
 		case answers <- answer{tasks, again, err}:
 		case <-left:
@@ -114,15 +112,43 @@ func (d *queueDriver) ask(ctx context.Context, c *queue.Claim, s *seat) ([]queue
 	}
 }
 
-func (d *queueDriver) askAll(ctx context.Context, c *queue.Claim, token string, call []any) ([]queue.Leased, time.Duration, error) {
-	reply, err := d.run(ctx, d.claims, "queue: claim", c.Worker, redis.NewCmd(ctx, call...))
+// question is what a claim asks the store.
+type question struct {
+	*queue.Claim
+	token    string
+	waiter   string // empty: it does not wait
+	mayStand bool   // the waiter may be registered
+	woken    bool
+}
+
+// put asks one question. A claim that was woken has asked in full before, so that what is due has been moved: the short
+// script need not do that as well.
+func (d *queueDriver) put(ctx context.Context, q *question) ([]queue.Leased, time.Duration, error) {
+	if q.woken {
+		call := append(claimFreshScript.begin(d.prefix, 3+len(q.Queues)), q.Max, q.token, q.waiter)
+		tasks, again, err := d.putCall(ctx, q, call)
+		if err != nil || len(tasks) > 0 {
+			return tasks, again, err
+		}
+	}
+	call := append(claimScript.begin(d.prefix, 6+len(q.Queues)),
+		q.Max, q.token, q.waiter, registered.Milliseconds(), q.mayStand, queueCapabilities.IDMemory.Milliseconds())
+	return d.putCall(ctx, q, call)
+}
+
+// putCall sends the call of a claim script, to which the queues are still to be added.
+func (d *queueDriver) putCall(ctx context.Context, q *question, call []any) ([]queue.Leased, time.Duration, error) {
+	for _, name := range q.Queues {
+		call = append(call, name)
+	}
+	reply, err := d.run(ctx, d.claims, "queue: claim", q.Worker, redis.NewCmd(ctx, call...))
 	if err != nil {
 		return nil, 0, err
 	}
-	tasks, again, ok := readClaim(reply, c.Queues, token)
+	tasks, again, ok := readClaim(reply, q.Queues, q.token)
 	if !ok {
 		err := fault.New(fault.Internal, "the reply of the claim script cannot be read")
-		return nil, 0, d.t.fault(err, "queue: claim", c.Worker)
+		return nil, 0, d.t.fault(err, "queue: claim", q.Worker)
 	}
 	return tasks, again, nil
 }

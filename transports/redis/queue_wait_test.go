@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -97,6 +98,47 @@ func TestWaitingClaimGetsWhatBecomesPending(t *testing.T) {
 			require.Len(t, c.Tasks, 1)
 		})
 	}
+}
+
+func TestWokenClaimTakesQueuesInOrderThenPriorityThenAge(t *testing.T) {
+	for name, tasks := range map[string][]queue.Task{
+		"queue": {task("q", 0), task("first", 0)}, "priority": {task("q", 0), task("q", 3)}, "age": {task("q", 0), task("q", 0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes, waiters := openNamed(t, 2)
+			answer := startClaim(t, t.Context(), nodes[0], waiters, "first", "q")
+			want := tasks[1].ID
+			if name == "age" {
+				want = tasks[0].ID
+			}
+
+			enqueue(t, nodes[1], tasks...)
+
+			c := receive(t, answer)
+			require.NoError(t, c.err)
+			require.Equal(t, []string{want}, leasedIDs(c.Tasks))
+		})
+	}
+}
+
+func task(name string, priority int) queue.Task {
+	t := newTask()
+	t.Queue, t.Priority = name, priority
+	return t
+}
+
+func TestWokenClaimWaitsInNoQueueAnyMore(t *testing.T) {
+	nodes, waiters := openNamed(t, 2)
+	answer := startClaim(t, t.Context(), nodes[0], waiters, "other", "q")
+
+	enqueue(t, nodes[1], newTask())
+
+	c := receive(t, answer)
+	require.NoError(t, c.err)
+	require.Len(t, c.Tasks, 1)
+	left, err := plain(t, testserver.Shared(t).URL()).Exists(t.Context(), waiters, strings.Replace(waiters, "w:q", "w:other", 1)).Result()
+	require.NoError(t, err)
+	require.Zero(t, left)
 }
 
 func TestEachNewTaskWakesOneWaiter(t *testing.T) {
