@@ -22,6 +22,7 @@ type keeper struct {
 	closed    bool
 	held      map[*Lock]struct{}
 	debts     []debt
+	added     bool          // since run last looked
 	calls     int           // driver calls under way
 	sleepsTil time.Duration // when run looks again; forever when there is nothing to look after
 }
@@ -78,6 +79,7 @@ func (k *keeper) add(l *Lock) error {
 		return late
 	}
 	k.held[l] = struct{}{}
+	k.added = true
 	k.expect(l.renewAt)
 	return nil
 }
@@ -167,9 +169,10 @@ func (k *keeper) look() time.Duration {
 	var lost, due, soon []*Lock
 	k.mu.Lock()
 	next := forever
-	if len(k.held) > 0 {
+	if len(k.held) > 0 || k.added { // where locks come and go quickly, each would wake run otherwise
 		next = now.mono + lookOften
 	}
+	k.added = false
 	for l := range k.held {
 		if late := l.overdue(now); late != nil {
 			l.ended = late

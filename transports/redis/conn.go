@@ -15,8 +15,8 @@ import (
 type conn struct {
 	net.Conn
 	raw         syscall.RawConn // nil where the socket must not be looked at: below TLS
-	readBy      time.Time       // the deadlines that are set
-	writeBy     time.Time
+	readBy      deadline        // the deadlines that are set
+	writeBy     deadline
 	heard       time.Time // when something was last received
 	interrupted atomic.Bool
 }
@@ -56,19 +56,19 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // SetReadDeadline leaves a deadline that is only a little earlier than asked.
 func (c *conn) SetReadDeadline(t time.Time) error {
-	if near(c.readBy, t) {
+	if c.readBy.near(t) {
 		return nil
 	}
-	c.readBy = t
+	c.readBy = newDeadline(t)
 	return c.unlessInterrupted(c.Conn.SetReadDeadline(t))
 }
 
 // SetWriteDeadline leaves a deadline that is only a little earlier than asked.
 func (c *conn) SetWriteDeadline(t time.Time) error {
-	if near(c.writeBy, t) {
+	if c.writeBy.near(t) {
 		return nil
 	}
-	c.writeBy = t
+	c.writeBy = newDeadline(t)
 	return c.unlessInterrupted(c.Conn.SetWriteDeadline(t))
 }
 
@@ -78,17 +78,32 @@ func (c *conn) SetDeadline(t time.Time) error {
 	if t.IsZero() && time.Since(c.heard) < fresh {
 		return nil
 	}
-	c.readBy, c.writeBy = t, t
+	c.readBy = newDeadline(t)
+	c.writeBy = c.readBy
 	return c.unlessInterrupted(c.Conn.SetDeadline(t))
 }
 
-// near reports whether a deadline that is set comes at most a tenth of the time left before the one that is wanted.
-func near(have, want time.Time) bool {
-	if have.IsZero() || want.IsZero() {
+// deadline is one that is set, and how much later one may be wanted without setting it: a tenth of the time it left. That
+// is reckoned once, because each look at the clock takes as long as an allocation. The zero deadline is none.
+type deadline struct {
+	at    time.Time
+	slack time.Duration
+}
+
+func newDeadline(at time.Time) deadline {
+	if at.IsZero() {
+		return deadline{}
+	}
+	return deadline{at: at, slack: time.Until(at) / 10}
+}
+
+// near reports whether the deadline comes only a little before the one that is wanted.
+func (d deadline) near(want time.Time) bool {
+	if d.at.IsZero() || want.IsZero() {
 		return false
 	}
-	early := want.Sub(have)
-	return early >= 0 && early < time.Until(want)/10
+	early := want.Sub(d.at)
+	return early >= 0 && early < d.slack
 }
 
 // unlessInterrupted sets the deadline that interrupt has set again, if both came at the same time.
