@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/internal/complaints"
 	"github.com/gobackplane/backplane/internal/envelope"
 )
 
@@ -31,7 +32,7 @@ type Peer struct {
 	transfers  transfers
 	assemblies assemblies
 	counters   counters
-	complaints complaints
+	complaints complaints.Box
 	turn       atomic.Uint64
 
 	registering sync.Mutex

@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"encoding/json"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -105,7 +104,7 @@ func (p *Peer) refused(err error) {
 	if code == fault.Duplicate {
 		return // transports may deliver twice; only a flood of them would tell, and that is counted
 	}
-	if others, ok := p.complaints.allow(code); ok {
+	if others, ok := p.complaints.Allow(code); ok {
 		p.logger.Warn("rpc: a frame was refused", "error", err, "more", others)
 	}
 }
@@ -116,33 +115,7 @@ func (p *Peer) notSent(err error) {
 		return // whoever asked for it is gone
 	}
 	p.counters.notSent.Add(1)
-	if others, ok := p.complaints.allow(fault.Unavailable); ok {
+	if others, ok := p.complaints.Allow(fault.Unavailable); ok {
 		p.logger.Warn("rpc: a frame could not be sent", "error", err, "more", others)
 	}
-}
-
-// complaintEvery bounds what is logged about frames: one line for each code.
-const complaintEvery = 10 * time.Second
-
-type complaints struct {
-	mu    sync.Mutex
-	last  map[fault.Code]time.Time
-	since map[fault.Code]int
-}
-
-// allow reports whether it may be logged, and how many were not since the last.
-func (c *complaints) allow(code fault.Code) (int, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.last == nil {
-		c.last, c.since = map[fault.Code]time.Time{}, map[fault.Code]int{}
-	}
-	now := time.Now()
-	if last, ok := c.last[code]; ok && now.Sub(last) < complaintEvery {
-		c.since[code]++
-		return 0, false
-	}
-	others := c.since[code]
-	c.last[code], c.since[code] = now, 0
-	return others, true
 }
