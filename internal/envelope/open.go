@@ -20,6 +20,7 @@ type Opened struct {
 	Seq         uint64
 	Kind        byte
 	Payload     []byte // part of the frame's bytes
+	Fresh       bool   // it was sealed within FirstContact of our clock
 }
 
 // Opener opens frames: it verifies who sent them, that they were meant for this address, and that none comes twice. It
@@ -54,7 +55,7 @@ func (o *Opener) Open(frame []byte, address string) (Opened, error) {
 	if string(f.address) != address {
 		return Opened{}, errAddress
 	}
-	if err := o.verify(&f); err != nil {
+	if err := o.ring.verify(&f, o.cipher); err != nil {
 		return Opened{}, err
 	}
 	return o.admit(&f)
@@ -131,9 +132,9 @@ func (f *parsed) isStale(now time.Time) bool {
 	return age > FirstContact || age < -FirstContact
 }
 
-// verify checks the signature, or decrypts the payload.
-func (o *Opener) verify(f *parsed) error {
-	if o.ring == nil {
+// verify checks the signature, or decrypts the payload with the cipher of the frame's lane.
+func (r *Ring) verify(f *parsed, cipherOf func(*key, *parsed) cipher.AEAD) error {
+	if r == nil {
 		if f.flags != 0 {
 			return errKeyless
 		}
@@ -142,7 +143,7 @@ func (o *Opener) verify(f *parsed) error {
 	if f.flags == 0 {
 		return errUnsigned
 	}
-	k := o.ring.find(f.id)
+	k := r.find(f.id)
 	if k == nil {
 		return errUnknownKey
 	}
@@ -156,7 +157,7 @@ func (o *Opener) verify(f *parsed) error {
 	var nonce [12]byte
 	binary.BigEndian.PutUint64(nonce[4:], f.seq)
 	sealed := f.frame[f.header:]
-	payload, err := o.cipher(k, f).Open(sealed[:0], nonce[:], sealed, f.frame[:f.header])
+	payload, err := cipherOf(k, f).Open(sealed[:0], nonce[:], sealed, f.frame[:f.header])
 	if err != nil {
 		return errForged
 	}
@@ -200,7 +201,7 @@ func (o *Opener) admit(f *parsed) (Opened, error) {
 	if f.flags == flagSecret && l.key != f.id {
 		l.key, l.aead = f.id, o.ring.find(f.id).aead(s.incarnation, f.lane)
 	}
-	return Opened{Sender: s.name, Incarnation: s.incarnation, Lane: f.lane, Seq: f.seq, Kind: f.kind, Payload: f.payload}, nil
+	return Opened{Sender: s.name, Incarnation: s.incarnation, Lane: f.lane, Seq: f.seq, Kind: f.kind, Payload: f.payload, Fresh: !f.isStale(now)}, nil
 }
 
 // The refusals that need no detail are made once: refusing a flood must not cost memory.

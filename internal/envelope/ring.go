@@ -56,6 +56,22 @@ func ParseRing(keys []string) (*Ring, error) {
 	return ring, nil
 }
 
+// For makes the ring of one purpose, whose frames no other purpose takes for its own. A nil ring stays nil.
+func (r *Ring) For(purpose string) *Ring {
+	if r == nil {
+		return nil
+	}
+	own := &Ring{}
+	for _, k := range r.keys {
+		secret, err := hkdf.Key(sha256.New, k.secret, nil, "backplane purpose "+purpose, KeySize)
+		if err != nil {
+			panic("envelope: hkdf: " + err.Error()) // only for a length over 255 hashes
+		}
+		own.keys = append(own.keys, newKey(secret))
+	}
+	return own
+}
+
 // String names the ring without telling its secrets; so do the other ways to print it.
 func (r *Ring) String() string {
 	if r == nil {
