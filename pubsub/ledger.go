@@ -5,20 +5,47 @@ import "github.com/hashicorp/golang-lru/v2/simplelru"
 // ledger is what a stream knows of each sender on each subject: the last numbers heard. From them it tells what comes
 // twice, and what is missing. Bounded: of a pair that was forgotten the next message counts as the first.
 type ledger struct {
-	last  *simplelru.LRU[heard, numbers]
-	holes bool // every message of a sender on a subject comes here: not so for a member of a group
+	last   *simplelru.LRU[heard, numbers]
+	holes  bool                           // every message of a sender on a subject comes here: not so for a member of a group
+	floors *simplelru.LRU[string, uint64] // by sender: the last number among the pairs that were forgotten; nil: not wanted
 }
 
 type heard struct{ sender, subject string }
 
 type numbers struct{ seq, subjectSeq uint64 }
 
-func newLedger(capacity int, holes bool) *ledger {
-	last, err := simplelru.NewLRU[heard, numbers](capacity, nil)
+// newLedger makes a ledger. A strict one can tell of sealed messages whether they may be repeats.
+func newLedger(capacity int, holes, strict bool) *ledger {
+	l := &ledger{holes: holes}
+	var forget func(heard, numbers)
+	if strict {
+		l.floors, _ = simplelru.NewLRU[string, uint64](capacity, nil)
+		forget = func(pair heard, n numbers) { l.floors.Add(pair.sender, max(n.seq, l.floor(pair.sender))) }
+	}
+	last, err := simplelru.NewLRU(capacity, forget)
 	if err != nil {
 		panic("pubsub: " + err.Error()) // only for a capacity that New has excluded
 	}
-	return &ledger{last: last, holes: holes}
+	l.last = last
+	return l
+}
+
+func (l *ledger) floor(sender string) uint64 {
+	n, _ := l.floors.Peek(sender)
+	return n
+}
+
+// believes reports whether a sealed message is no repeat that enter would take for new: one of a pair that is not known,
+// or no longer, or in a group, where others of the pair went to other members. Such a message must be fresh, and younger
+// than what was forgotten of its sender.
+func (l *ledger) believes(m *Message, fresh bool) bool {
+	switch {
+	case l.floors == nil:
+		return true
+	case l.last.Contains(heard{m.Sender, m.Subject}):
+		return fresh || l.holes
+	}
+	return fresh && m.Seq > l.floor(m.Sender)
 }
 
 // enter notes a message. It is new, or a repeat of one that came already, or came too late to keep the order. missing

@@ -93,19 +93,18 @@ func onlySubject(messages []Message) string {
 	return ""
 }
 
-// prepare checks and seals a message.
+// prepare checks a message.
 func (p *PubSub) prepare(m *Message) error {
 	if err := p.checkSubject(m.Subject); err != nil {
 		return err
 	}
-	if p.seal != nil {
-		if err := p.seal.seal(m); err != nil {
-			return fault.In(err, opPublish, m.Subject)
-		}
+	size, what := weigh(m), "payload with headers"
+	if p.seal.signs() {
+		size, what = p.seal.size(m, p.o.Sender), what+", sealed,"
 	}
-	if size, max := weigh(m), p.backend.Capabilities.MaxPayload; size > max {
+	if max := p.backend.Capabilities.MaxPayload; size > max {
 		return &fault.Error{Code: fault.TooLarge, Op: opPublish, Subject: m.Subject, Message: fmt.Sprintf(
-			"the payload with headers has %d bytes, %d are allowed; send a reference to it, or a part", size, max)}
+			"the %s has %d bytes, %d are allowed; send a reference to it, or a part", what, size, max)}
 	}
 	return nil
 }
@@ -254,7 +253,7 @@ func settle(batch []*waiter, receipts []Receipt, err error) {
 	}
 }
 
-// send numbers messages and publishes them. The caller holds their lines.
+// send numbers messages, seals them, and publishes them. The caller holds their lines.
 func (p *PubSub) send(ctx context.Context, messages []Message, lineOf func(subject string) *line) ([]Receipt, error) {
 	if err := fault.FromContext(ctx); err != nil {
 		return nil, err
@@ -264,6 +263,9 @@ func (p *PubSub) send(ctx context.Context, messages []Message, lineOf func(subje
 		l := lineOf(m.Subject)
 		l.last++
 		m.Sender, m.Seq, m.SubjectSeq = p.o.Sender, p.lines.seq.Add(1), l.last
+		if p.seal.signs() {
+			p.seal.seal(m)
+		}
 	}
 	pause := 50 * time.Millisecond
 	for attempt := 0; ; attempt++ {

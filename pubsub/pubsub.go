@@ -24,6 +24,14 @@
 // once. A publish that failed has used its number: subscribers may be told of a message that the publisher knows to have
 // failed. In a group, nobody sees all numbers: there a loss on the way is known by the reconnect alone.
 //
+// # Seals
+//
+// With a [Seal] of the cluster's keys messages are signed, or encrypted, and none is believed that was forged, changed or
+// replayed: it is dropped and counted in Stats.Refused, or in Stats.Duplicates where the sender's numbers show a repeat.
+// A sender's first message on a subject, as far as a stream remembers, must have been sealed within 30 s of the
+// receiver's clock. In a group every message must, and one that went to another member may within that time be replayed
+// to this one, as far as the transport's election allows it.
+//
 // # Order without a lock
 //
 // The numbers on a subject must be in order on the wire, or receivers would see gaps that are none. So of one subject
@@ -40,6 +48,7 @@ import (
 	"sync"
 
 	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/internal/complaints"
 	"github.com/gobackplane/backplane/internal/subject"
 )
 
@@ -47,11 +56,13 @@ import (
 type PubSub struct {
 	backend *Backend // nil: not offered
 	o       Options
-	seal    sealer // nil: payloads travel as they are
+	seal    *sealer
 	life    context.Context
 	end     context.CancelFunc
 	running sync.WaitGroup // what Close waits for
 	lines   *lines
+
+	complaints complaints.Box
 
 	mu      sync.Mutex
 	streams map[*Stream]struct{} // nil once closed
@@ -70,6 +81,9 @@ type Options struct {
 	Subjects int
 	// Senders is how many pairs of sender and subject each stream remembers the last numbers of. Default 4,096.
 	Senders int
+	// Seal signs what is published, or encrypts it, and says what is believed of others. Nil: messages are sent as they
+	// are, and sealed ones are refused.
+	Seal *Seal
 	// Logger is told of what happens in the background. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -93,7 +107,7 @@ func New(b *Backend, o Options) *PubSub {
 	if b != nil && b.Driver == nil {
 		b = nil
 	}
-	p := &PubSub{backend: b, o: o, lines: newLines(o.Subjects), streams: map[*Stream]struct{}{}}
+	p := &PubSub{backend: b, o: o, seal: newSealer(o.Seal), lines: newLines(o.Subjects), streams: map[*Stream]struct{}{}}
 	p.life, p.end = context.WithCancel(context.Background())
 	return p
 }

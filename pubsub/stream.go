@@ -43,7 +43,7 @@ type Stats struct {
 	Dropped    uint64 // messages that the buffer had no room for
 	Missed     uint64 // messages lost before they came, as far as their number is known
 	Duplicates uint64 // repeats, dropped
-	Refused    uint64 // messages that could not be opened, dropped
+	Refused    uint64 // messages that were not believed, dropped: forged, replayed, or without the seal that they must have
 	Gaps       uint64 // gaps that the transport told of, or the senders' numbers showed
 	Panics     uint64 // of the handler
 	Buffered   int    // messages that wait now
@@ -52,7 +52,7 @@ type Stats struct {
 func newStream(p *PubSub, filter string, o subscribing) *Stream {
 	s := &Stream{
 		bus: p, filter: filter, o: o,
-		ledger: newLedger(p.o.Senders, o.group == ""),
+		ledger: newLedger(p.o.Senders, o.group == "", p.seal.signs()),
 		over:   make(chan struct{}), ready: make(chan struct{}, 1),
 	}
 	s.life, s.end = context.WithCancel(p.life)
@@ -238,20 +238,32 @@ func (s *Stream) admit(m *Message) {
 	if isReserved(m.Subject) {
 		return // the library's own: a wildcard of an application does not see them
 	}
-	fresh, missing := s.ledger.enter(m)
-	if !fresh {
+	fresh, err := s.bus.seal.open(m)
+	if err == nil && !s.ledger.believes(m, fresh) {
+		err = errOld
+	}
+	if err != nil {
+		s.refuse(m, err)
+		return
+	}
+	isNew, missing := s.ledger.enter(m)
+	if !isNew {
 		s.stats.Duplicates++
 		return
 	}
 	if missing != 0 {
 		s.gap(Gap{Cause: Skipped, Sender: m.Sender, Lost: missing})
 	}
-	if s.bus.seal != nil && s.bus.seal.open(m) != nil {
-		s.stats.Refused++
-		return
-	}
 	s.stats.Received++
 	s.store(m)
+}
+
+// refuse drops a message that is not believed.
+func (s *Stream) refuse(m *Message, err error) {
+	s.stats.Refused++
+	if others, ok := s.bus.complaints.Allow(fault.CodeOf(err)); ok {
+		s.bus.o.Logger.Warn("pubsub: a message was refused", "filter", s.filter, "subject", shorten(m.Subject), "error", err, "more", others)
+	}
 }
 
 // store puts a message into the buffer, or does what the policy says.
