@@ -98,8 +98,12 @@ func (n *Node) assemble(ctx context.Context) error {
 	if t := all.get(c.Use.PubSub); t != nil {
 		bus = t.PubSub()
 	}
+	seal, err := sealOf(c.Cluster)
+	if err != nil {
+		return err
+	}
 	options := c.PubSubOptions
-	options.Sender, options.Logger = n.Incarnation(), n.log
+	options.Sender, options.Logger, options.Seal = n.Incarnation(), n.log, seal
 	n.pubsub = pubsub.New(bus, options)
 	return nil
 }

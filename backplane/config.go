@@ -73,6 +73,9 @@ type ClusterConfig struct {
 	Insecure bool `yaml:"insecure"`
 	// Secret also encrypts the frames between nodes, with keys made from Keys. The same on all nodes.
 	Secret bool `yaml:"secret"`
+	// SignPubSub protects messages of pub/sub as frames between nodes are: signed, encrypted with Secret, and refused
+	// when forged, replayed or not signed. The same on all nodes.
+	SignPubSub bool `yaml:"sign_pubsub"`
 }
 
 // TransportConfig says how to open one transport. What the kind understands beside the URL stands next to it, and is
@@ -142,8 +145,13 @@ func (c Config) resolve() (Config, error) {
 	if err := transports.CheckNamespace(c.Cluster.Name); err != nil {
 		return c, fault.In(err, "backplane: config", "cluster.name")
 	}
-	if c.Cluster.Secret && len(c.Cluster.Keys) == 0 {
-		return c, invalid("cluster.secret needs a key; make one with \"backplane key\" and give it as cluster.keys")
+	for _, k := range []struct {
+		key string
+		is  bool
+	}{{"secret", c.Cluster.Secret}, {"sign_pubsub", c.Cluster.SignPubSub}} {
+		if k.is && len(c.Cluster.Keys) == 0 {
+			return c, invalid("cluster.%s needs a key; make one with \"backplane key\" and give it as cluster.keys", k.key)
+		}
 	}
 	if c.Shutdown < 0 {
 		return c, invalid("shutdown is %s; it must not be negative", c.Shutdown)

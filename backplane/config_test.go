@@ -14,7 +14,7 @@ import (
 
 const whole = `
 node:     { name: web-1, metadata: {zone: a} }
-cluster:  { name: shop, keys: ["${SHOP_KEY}", "${OLD_KEY:-old}"] }
+cluster:  { name: shop, keys: ["${SHOP_KEY}", "${OLD_KEY:-old}"], sign_pubsub: true }
 transports:
   store:
     kind: redis
@@ -42,7 +42,7 @@ func TestLoadReadsEverything(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Config{
 		Node:    NodeConfig{Name: "web-1", Metadata: map[string]string{"zone": "a"}},
-		Cluster: ClusterConfig{Name: "shop", Keys: []string{"new", "old"}},
+		Cluster: ClusterConfig{Name: "shop", Keys: []string{"new", "old"}, SignPubSub: true},
 		Transports: map[string]TransportConfig{
 			"store": {Kind: "redis", URL: "redis://127.0.0.1:6380/0", Options: map[string]any{
 				"pool_size": 20, "tls": map[string]any{"ca": "/etc/ca.pem", "verify": true},
@@ -107,14 +107,20 @@ func TestOnlyTransportBacksEverything(t *testing.T) {
 	require.NotEmpty(t, c.Node.Name)
 }
 
-func TestSecretNeedsAKey(t *testing.T) {
-	c := URL("memory:")
-	c.Cluster.Secret = true
+func TestSecrecyAndSigningNeedAKey(t *testing.T) {
+	for key, cluster := range map[string]ClusterConfig{
+		"cluster.secret":      {Secret: true},
+		"cluster.sign_pubsub": {SignPubSub: true},
+	} {
+		c := URL("memory:")
+		c.Cluster = cluster
 
-	_, err := c.resolve()
+		_, err := c.resolve()
 
-	require.ErrorIs(t, err, fault.Invalid)
-	require.ErrorContains(t, err, "backplane key")
+		require.ErrorIs(t, err, fault.Invalid)
+		require.ErrorContains(t, err, key)
+		require.ErrorContains(t, err, "backplane key")
+	}
 }
 
 func TestURLKeepsOursApart(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
+
+	"github.com/gobackplane/backplane/pubsub"
 )
 
 // clusterKeys makes a cluster's own keys of those in the config (HKDF-SHA256, RFC 5869, with the cluster's name as info):
@@ -22,4 +24,17 @@ func clusterKeys(c ClusterConfig) []string {
 		}
 	}
 	return keys
+}
+
+// sealOf is what a cluster's messages of pub/sub are sealed with. A node that does not sign opens what others sealed, as
+// far as it has their keys.
+func sealOf(c ClusterConfig) (*pubsub.Seal, error) {
+	protection := pubsub.Plain
+	switch {
+	case c.SignPubSub && c.Secret:
+		protection = pubsub.Secret
+	case c.SignPubSub:
+		protection = pubsub.Signed
+	}
+	return pubsub.NewSeal(clusterKeys(c), protection)
 }
