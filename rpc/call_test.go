@@ -572,3 +572,32 @@ func statsOf(t *testing.T, p *rpc.Peer) map[string]rpc.MethodStats {
 	require.FailNow(t, "the node has not answered")
 	return nil
 }
+
+// shouting is JSON in capitals, which only itself can read.
+type shouting struct{}
+
+func (shouting) Encode(value any) ([]byte, error) {
+	data, err := rpc.JSON().Encode(value)
+	return []byte("!" + strings.ToUpper(string(data))), err
+}
+
+func (shouting) Decode(data []byte, into any) error {
+	if data[0] != '!' {
+		return errors.New("too quiet")
+	}
+	return rpc.JSON().Decode(data[1:], into)
+}
+
+func TestValuesTravelInThePeersCodec(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		shout := func(o *rpc.Options) { o.Codec = shouting{} }
+		a, b := c.start("a", shout), c.start("b", shout)
+		require.NoError(t, rpc.Handle(b, "echo", func(_ context.Context, s string) (string, error) { return strings.ToLower(s) + s, nil }))
+		c.settle(a, b)
+
+		got, err := rpc.Call[string](background, a, rpc.Any(), "echo", "hey")
+
+		require.NoError(t, err)
+		require.Equal(t, "HEYHEY", got, "request and answer were encoded and decoded by it")
+	})
+}

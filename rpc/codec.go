@@ -6,23 +6,24 @@ import (
 	"github.com/gobackplane/backplane/fault"
 )
 
-// Codec turns values into payloads and back. All nodes of a cluster must use the same.
+// Codec turns values into payloads and back: those of every method, of whatever type. All nodes of a cluster must use the
+// same. It must be safe for concurrent use.
 type Codec interface {
-	Marshal(value any) ([]byte, error)
-	Unmarshal(payload []byte, value any) error
+	Encode(value any) ([]byte, error)
+	Decode(data []byte, into any) error // must not retain data
 }
 
-// JSON is the default codec.
-type JSON struct{}
+// JSON is the codec of encoding/json.
+func JSON() Codec { return jsonCodec{} }
 
-// Marshal writes a value as JSON.
-func (JSON) Marshal(value any) ([]byte, error) { return json.Marshal(value) }
+type jsonCodec struct{}
 
-// Unmarshal reads JSON into a value.
-func (JSON) Unmarshal(payload []byte, value any) error { return json.Unmarshal(payload, value) }
+func (jsonCodec) Encode(value any) ([]byte, error) { return json.Marshal(value) }
+
+func (jsonCodec) Decode(data []byte, into any) error { return json.Unmarshal(data, into) }
 
 func encode(p *Peer, method string, request any) ([]byte, error) {
-	payload, err := p.options.Codec.Marshal(request)
+	payload, err := p.options.Codec.Encode(request)
 	if err != nil {
 		return nil, fault.In(fault.New(fault.Invalid, "the request cannot be encoded: %w", err), "rpc: call", method)
 	}
@@ -31,7 +32,7 @@ func encode(p *Peer, method string, request any) ([]byte, error) {
 
 func decode[Res any](p *Peer, method string, payload []byte) (Res, error) {
 	var value Res
-	if err := p.options.Codec.Unmarshal(payload, &value); err != nil {
+	if err := p.options.Codec.Decode(payload, &value); err != nil {
 		return value, fault.In(fault.New(fault.Corrupt, "the answer cannot be decoded as %T: %w", value, err), "rpc: call", method)
 	}
 	return value, nil

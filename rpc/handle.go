@@ -19,14 +19,14 @@ func Handle[Req, Res any](p *Peer, name string, handler func(ctx context.Context
 	}
 	return p.Handle(name, func(ctx context.Context, in *Incoming) ([]byte, error) {
 		var request Req
-		if err := p.options.Codec.Unmarshal(in.Payload, &request); err != nil {
+		if err := p.options.Codec.Decode(in.Payload, &request); err != nil {
 			return nil, fault.New(fault.Corrupt, "the request cannot be decoded as %T: %w", request, err)
 		}
 		response, err := handler(ctx, request)
 		if err != nil {
 			return nil, err
 		}
-		payload, err := p.options.Codec.Marshal(response)
+		payload, err := p.options.Codec.Encode(response)
 		if err != nil {
 			return nil, fault.New(fault.Internal, "the answer cannot be encoded: %w", err)
 		}

@@ -35,7 +35,7 @@ type Options struct {
 	Drain time.Duration
 
 	Limits Limits
-	// Codec of typed values. Default: JSON.
+	// Codec of typed values. Default: JSON().
 	Codec Codec
 
 	// ClientMiddleware goes around every call that this node makes, the first outermost.
@@ -93,7 +93,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, err
 	}
 	if o.Codec == nil {
-		o.Codec = JSON{}
+		o.Codec = JSON()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
