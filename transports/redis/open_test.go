@@ -163,7 +163,7 @@ func TestWhatTheServerKeepsIsDeclared(t *testing.T) {
 
 	a := openURL(t, kept.URL(), "n").Cache().Capabilities
 	opened, err := redis.Open(t.Context(), transports.Settings{
-		URL: lossy.URL(), Namespace: "n", Logger: slog.New(slog.NewTextHandler(log, nil)),
+		URL: lossy.URL(), Namespace: "n", Logger: slog.New(slog.NewTextHandler(log, nil)).With("transport", "store"),
 	})
 	require.NoError(t, err)
 	b := opened.Cache().Capabilities
@@ -174,6 +174,8 @@ func TestWhatTheServerKeepsIsDeclared(t *testing.T) {
 	require.False(t, b.Persistent)
 	require.True(t, b.Evicts)
 	require.Contains(t, log.String(), "noeviction")
+	require.Contains(t, log.String(), "kind=redis namespace=n")
+	require.Equal(t, 1, strings.Count(log.String(), "transport="), "a node has said which it is: %s", log)
 }
 
 func TestServerThatIsTooOldIsRefused(t *testing.T) {

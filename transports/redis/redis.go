@@ -74,7 +74,7 @@ func assemble(client *redis.Client, alone *solo, address string, s transports.Se
 	if t.log == nil {
 		t.log = slog.Default()
 	}
-	t.log = t.log.With("transport", Kind, "namespace", t.ns)
+	t.log = t.log.With("kind", Kind, "namespace", t.ns) // a node's logger has the name in its config as transport
 	t.life, t.end = context.WithCancelCause(context.Background())
 	t.lane = newLane(client)
 	t.lane.solo = alone
