@@ -2,7 +2,10 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,18 +27,26 @@ type conn struct {
 // fresh is how long a connection is trusted after it was heard, without a look at the socket before the next command.
 const fresh = 10 * time.Millisecond
 
-// dialer is go-redis' own, with its connections wrapped. opened is told of each, and may be nil.
+// keepAlive is that of go-redis' own dialer.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+// dialer makes connections for go-redis, wrapped. Its own dialer does not heed the context while it shakes hands for TLS.
+// opened is told of each, and may be nil.
 func dialer(o *redis.Options, opened func(*conn)) func(ctx context.Context, network, address string) (net.Conn, error) {
-	dial := redis.NewDialer(o)
+	plain := &net.Dialer{Timeout: o.DialTimeout, KeepAliveConfig: keepAlive}
+	dial := plain.DialContext
+	if o.TLSConfig != nil {
+		dial = (&tls.Dialer{NetDialer: plain, Config: o.TLSConfig}).DialContext
+	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		plain, err := dial(ctx, network, address)
+		made, err := dial(ctx, network, address)
 		if err != nil {
-			return nil, err
+			return nil, dialError(err, network)
 		}
-		c := &conn{Conn: plain}
-		if socket, ok := plain.(syscall.Conn); ok {
+		c := &conn{Conn: made}
+		if socket, ok := made.(syscall.Conn); ok {
 			if c.raw, err = socket.SyscallConn(); err != nil {
-				_ = plain.Close()
+				_ = made.Close()
 				return nil, err
 			}
 		}
@@ -44,6 +55,19 @@ func dialer(o *redis.Options, opened func(*conn)) func(ctx context.Context, netw
 		}
 		return c, nil
 	}
+}
+
+// dialError tells a dial that took too long from a caller's context that is over: Go says context.DeadlineExceeded of
+// both, but the time that a dial may take is ours. No caller's deadline comes here, since go-redis dials for itself.
+func dialError(err error, network string) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	late := &net.OpError{Op: "dial", Net: network, Err: os.ErrDeadlineExceeded}
+	if at, ok := errors.AsType[*net.OpError](err); ok {
+		late.Addr = at.Addr
+	}
+	return late
 }
 
 func (c *conn) Read(b []byte) (int, error) {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,6 +101,71 @@ func TestUnreachableServerIsNamedWithTheAttempts(t *testing.T) {
 	defer cancel()
 	_, err = redis.Open(ctx, transports.Settings{URL: "redis://" + address, Namespace: "n", Options: map[string]any{"attempts": 1000}})
 	requireCode(t, fault.DeadlineExceeded, err)
+}
+
+// silent accepts connections and says nothing, and counts them.
+func silent(t *testing.T) (address string, accepted *atomic.Int32) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	accepted = &atomic.Int32{}
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			accepted.Add(1)
+			t.Cleanup(func() { _ = c.Close() })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		accepting.Wait()
+	})
+	return listener.Addr().String(), accepted
+}
+
+func TestADialThatTakesTooLongIsTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct{ scheme, timeout string }{
+		"in the handshake of TLS": {"rediss://", "200ms"},
+		"while it connects":       {"redis://", "1ns"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, _ := silent(t)
+
+			err := refused(t, c.scheme+address, map[string]any{"dial_timeout": c.timeout, "attempts": 2})
+
+			requireCode(t, fault.Unavailable, err)
+			require.True(t, fault.IsRetryable(err))
+			require.Contains(t, err.Error(), "attempt 2 of 2")
+			require.ErrorContains(t, err, address)
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		})
+	}
+}
+
+func TestAServerThatIsSilentIsTriedAgain(t *testing.T) {
+	address, accepted := silent(t)
+
+	err := refused(t, "redis://"+address, map[string]any{"read_timeout": "100ms", "attempts": 2})
+
+	requireCode(t, fault.Unavailable, err)
+	require.Contains(t, err.Error(), "attempt 2 of 2")
+	require.EqualValues(t, 2, accepted.Load())
+}
+
+func TestTheEndOfACallersTimeIsNoFailureOfTheServer(t *testing.T) {
+	address, _ := silent(t)
+	for _, scheme := range []string{"redis://", "rediss://"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+
+		_, err := redis.Open(ctx, transports.Settings{URL: scheme + address, Namespace: "n"})
+
+		requireCode(t, fault.DeadlineExceeded, err)
+	}
 }
 
 func TestPasswordAndUserAreAsked(t *testing.T) {
