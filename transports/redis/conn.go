@@ -31,7 +31,7 @@ const fresh = 10 * time.Millisecond
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3}
 
 // dialer makes connections for go-redis, wrapped. Its own dialer does not heed the context while it shakes hands for TLS.
-// opened is told of each, and may be nil.
+// opened is told of each, and may be nil. A dial that fails gives a connection too, of which see stillborn.
 func dialer(o *redis.Options, opened func(*conn)) func(ctx context.Context, network, address string) (net.Conn, error) {
 	plain := &net.Dialer{Timeout: o.DialTimeout, KeepAliveConfig: keepAlive}
 	dial := plain.DialContext
@@ -41,7 +41,7 @@ func dialer(o *redis.Options, opened func(*conn)) func(ctx context.Context, netw
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		made, err := dial(ctx, network, address)
 		if err != nil {
-			return nil, dialError(err, network)
+			return stillborn{&dialFailure{dialError(err, network)}}, nil
 		}
 		c := &conn{Conn: made}
 		if socket, ok := made.(syscall.Conn); ok {
@@ -69,6 +69,26 @@ func dialError(err error, network string) error {
 	}
 	return late
 }
+
+// stillborn is a connection that could not be made: whatever is done with it tells why. To a pool of go-redis it is one
+// that failed at its first use. Of failed dials a pool keeps count, and after as many as it has places it does not dial
+// for up to a second, but gives the last one's error: even when the server is back, and with one place after each.
+type stillborn struct{ why error }
+
+func (s stillborn) Read([]byte) (int, error)              { return 0, s.why }
+func (s stillborn) Write([]byte) (int, error)             { return 0, s.why }
+func (s stillborn) Close() error                          { return nil }
+func (s stillborn) LocalAddr() net.Addr                   { return &net.TCPAddr{} }
+func (s stillborn) RemoteAddr() net.Addr                  { return &net.TCPAddr{} }
+func (s stillborn) SetDeadline(time.Time) error           { return s.why }
+func (s stillborn) SetReadDeadline(time.Time) error       { return s.why }
+func (s stillborn) SetWriteDeadline(time.Time) error      { return s.why }
+func (s stillborn) SyscallConn() (syscall.RawConn, error) { return nil, s.why } // when it was idle: it is not used then
+
+// dialFailure is the layer that go-redis takes off an error in a connection's first use; what matters is below.
+type dialFailure struct{ error }
+
+func (f *dialFailure) Unwrap() error { return f.error }
 
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)

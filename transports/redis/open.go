@@ -46,25 +46,15 @@ func Open(ctx context.Context, s transports.Settings) (transports.Transport, err
 	if err := transports.CheckNamespace(s.Namespace); err != nil {
 		return nil, located(err, op, s.Namespace)
 	}
-	var t *Transport
-	if err := persist(ctx, c.attempts, func() (err error) { t, err = c.open(ctx, s); return err }); err != nil {
-		return nil, located(err, op, c.address)
-	}
-	return t, nil
-}
-
-// open is one attempt. It has clients of its own, because go-redis does not dial for a second once as many attempts have
-// failed as a pool has places: the next ones would only hear of the first again.
-func (c config) open(ctx context.Context, s transports.Settings) (*Transport, error) {
 	client, alone, err := c.clients()
 	if err != nil {
-		return nil, err
+		return nil, located(err, op, c.address)
 	}
 	t := assemble(client, alone, c.address, s)
 	t.boundSilence(c.silence)
-	if err := t.greet(ctx); err != nil {
+	if err := t.greet(ctx, c.attempts); err != nil {
 		_ = t.Close() // always nil
-		return nil, err
+		return nil, located(err, op, c.address)
 	}
 	return t, nil
 }
@@ -81,7 +71,7 @@ func New(ctx context.Context, client *redis.Client, s transports.Settings) (*Tra
 	}
 	address := client.Options().Addr
 	t := assemble(client, nil, address, s)
-	if err := persist(ctx, 1, func() error { return t.greet(ctx) }); err != nil {
+	if err := t.greet(ctx, 1); err != nil {
 		_ = t.Close() // always nil
 		return nil, located(err, op, address)
 	}
@@ -97,11 +87,11 @@ func located(err error, op, subject string) error {
 	return err
 }
 
-// persist tries to connect, a bounded number of times while the server cannot be reached.
-func persist(ctx context.Context, attempts int, try func() error) error {
+// greet asks the server what it is, a bounded number of times while it cannot be reached.
+func (t *Transport) greet(ctx context.Context, attempts int) error {
 	pause := firstBackoff
 	for attempt := 1; ; attempt++ {
-		err := try()
+		err := t.meet(ctx)
 		if err == nil || fault.CodeOf(err) != fault.Unavailable || ctx.Err() != nil {
 			return err
 		}
@@ -119,8 +109,8 @@ func persist(ctx context.Context, attempts int, try func() error) error {
 	}
 }
 
-// greet asks the server what it is, refuses one that cannot serve, and takes from its answer what the transport declares.
-func (t *Transport) greet(ctx context.Context) error {
+// meet asks the server what it is, refuses one that cannot serve, and takes from its answer what the transport declares.
+func (t *Transport) meet(ctx context.Context) error {
 	ping, info := redis.NewStatusCmd(ctx, "ping"), redis.NewStringCmd(ctx, "info")
 	if err := t.lane.do(ctx, ping, info); err != nil {
 		return t.fault(err, "", "")

@@ -2,14 +2,17 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	client "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/gobackplane/backplane/cache"
 	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/internal/servers"
 	"github.com/gobackplane/backplane/internal/testserver"
 	"github.com/gobackplane/backplane/transports"
 	"github.com/gobackplane/backplane/transports/redis"
@@ -104,4 +107,38 @@ func TestApplicationsOwnClientStaysOpen(t *testing.T) {
 	requireCode(t, fault.Invalid, err)
 	_, err = redis.New(t.Context(), nil, transports.Settings{Namespace: "a"})
 	requireCode(t, fault.Invalid, err)
+}
+
+func TestAServerThatIsBackIsFoundAtOnce(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	server := testserver.Redis(t, servers.RedisOptions{})
+	opened, err := transports.OpenURL(t.Context(), server.URL()+"?pool_size=1", transports.Settings{Namespace: "n"})
+	require.NoError(t, err)
+	defer func() {
+		server.Kill()
+		requireCode(t, fault.Unavailable, opened.Health(t.Context()))
+		require.NoError(t, opened.Close())
+		goleak.VerifyNone(t, before)
+	}()
+	large := make([]byte, 1<<20) // goes over the other pool
+	lone := func() error { return opened.Health(t.Context()) }
+	heavy := func() error {
+		_, err := opened.Cache().Driver.Set(t.Context(), []cache.Write{{Key: "k", Value: large}})
+		return err
+	}
+	require.NoError(t, errors.Join(lone(), heavy()))
+
+	for range 3 {
+		server.Kill()
+		for range 3 {
+			for _, err := range []error{lone(), heavy()} {
+				requireCode(t, fault.Unavailable, err)
+			}
+		}
+		require.True(t, fault.IsRetryable(lone()), "nothing was sent")
+		require.NoError(t, server.Restart(t.Context()))
+
+		require.NoError(t, lone())
+		require.NoError(t, heavy())
+	}
 }
