@@ -146,10 +146,13 @@ func groupNames(e *Env) {
 func groupUnusual(e *Env) {
 	there := e.Open()
 	v := speak(e, e.Node)
-	for _, name := range unusualUpTo(v.Capabilities.MaxSubject) {
-		members := []*ear{member(e, e.Node, "s", name), member(e, there, "s", name)}
+	for i, name := range unusualUpTo(v.Capabilities.MaxSubject) {
+		// A subject of its own for each: what one node's member has had may come to the other node only when the next
+		// group's members are there.
+		subject := fmt.Sprintf("s%d", i)
+		members := []*ear{member(e, e.Node, subject, name), member(e, there, subject, name)}
 		all := texts(name, 4)
-		v.say("s", all...)
+		v.say(subject, all...)
 		var got []string
 		e.Eventually(func() bool {
 			got = append(got, append(members[0].drained(), members[1].drained()...)...)
