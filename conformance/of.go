@@ -2,17 +2,20 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/gobackplane/backplane/cache"
+	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/transports"
 )
 
 // Of is a harness for any registered transport: nodes are opened from the settings, whose namespace the suite replaces.
-// It has no hooks. When a case is over, the entries, lists and locks that it left in a store are removed.
+// It has no hooks. What a case leaves in a store is removed when it is over: all of it where the transport is a
+// [transports.Eraser], and otherwise its entries and lists.
 func Of(s transports.Settings) Harness {
 	return OfFunc(func(ctx context.Context, namespace string) (transports.Transport, error) {
 		here := s // one copy for each call: they run at the same time
@@ -61,15 +64,23 @@ func (c *opened) sweep(t T) {
 			t.Logf("sweeping %s: %v", namespace, err)
 			continue
 		}
-		if b := node.Cache(); b != nil {
-			if err := sweepCache(ctx, b); err != nil {
-				t.Logf("sweeping %s: %v", namespace, err)
-			}
-		}
-		if err := node.Close(); err != nil {
+		if err := errors.Join(erase(ctx, node), node.Close()); err != nil {
 			t.Logf("sweeping %s: %v", namespace, err)
 		}
 	}
+}
+
+// erase removes what it can of a namespace.
+func erase(ctx context.Context, node transports.Transport) error {
+	if e, ok := node.(transports.Eraser); ok {
+		if err := e.Erase(ctx); !errors.Is(err, fault.Unsupported) {
+			return err
+		}
+	}
+	if b := node.Cache(); b != nil {
+		return sweepCache(ctx, b)
+	}
+	return nil
 }
 
 func sweepCache(ctx context.Context, b *cache.Backend) error {

@@ -48,6 +48,14 @@ type InProcess interface {
 	InProcess() bool
 }
 
+// Eraser is implemented by transports that can remove what they keep in a store. It is for tests and tools, which make
+// namespaces of their own.
+type Eraser interface {
+	// Erase removes all that the namespace keeps in the store, for good and whatever it is: entries, locks with their
+	// fences, tasks. No other node of the namespace should be open: what one still writes stays.
+	Erase(ctx context.Context) error
+}
+
 // Capabilities of the four concerns side by side; nil where not offered.
 type Capabilities struct {
 	Cache  *cache.Capabilities

@@ -35,8 +35,8 @@ func conformanceCommand() *cobra.Command {
 It exits 0 when no case failed, 1 when one did, and 2 when the suite could not run. Faults (a restart of the store, a
 link that swallows packets) need hooks, which only a Go test can give: here such cases are listed as not exercised.
 
-Use a store that may be emptied: entries and lists are removed again, but tasks and counters of queues stay, and the
-fences of locks for a day, in namespaces that begin with conform-.`,
+What a case leaves in the store, in a namespace that begins with conform-, is removed when it is over. After a run that
+was interrupted some may remain.`,
 		Example: `  backplane conformance --transport redis://127.0.0.1:6379
   backplane conformance --transport memory: --run cache/lock
   backplane conformance --config backplane.yaml --format junit > report.xml`,

@@ -11,8 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/gobackplane/backplane/internal/servers"
 	"github.com/gobackplane/backplane/internal/testserver"
 )
 
@@ -73,6 +75,28 @@ func TestConformanceJSON(t *testing.T) {
 			require.True(t, strings.HasPrefix(c.Name, "cache/lock/") || strings.HasPrefix(c.Name, "queue/claim/"), c.Name)
 		}
 	})
+}
+
+func TestConformanceLeavesNothingInTheStore(t *testing.T) {
+	t.Parallel()
+	server := testserver.Redis(t, servers.RedisOptions{})
+	options, err := redis.ParseURL(server.URL())
+	require.NoError(t, err)
+	store := redis.NewClient(options)
+	defer store.Close()
+	require.NoError(t, store.MSet(t.Context(), "mine", "x", "bp:shop:e:{bp:conform-}", "y").Err())
+	config := filepath.Join(t.TempDir(), "mixed.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(`
+transports: { store: { url: "`+server.URL()+`" }, bus: { url: "memory:`+t.Name()+`" } }
+use:        { cache: store, queue: store, pubsub: bus }
+`), 0o600))
+
+	for _, target := range [][]string{{"--transport", server.URL()}, {"--config", config}} {
+		code, stdout, stderr := invoke(t, append([]string{"conformance", "--run", "queue/unique,queue/settle,cache/list,cache/lock,pubsub/group"}, target...)...)
+
+		require.Zero(t, code, stdout, stderr)
+		require.EqualValues(t, 2, store.DBSize(t.Context()).Val(), "only what was there before: %s", store.Keys(t.Context(), "*").Val())
+	}
 }
 
 func TestConformanceOfAllOnMemoryAsText(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gobackplane/backplane/backplane"
 	"github.com/gobackplane/backplane/cache"
+	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/pubsub"
 	"github.com/gobackplane/backplane/queue"
 	"github.com/gobackplane/backplane/rpc"
@@ -76,6 +77,19 @@ func (m *mixed) Health(ctx context.Context) error {
 	var errs []error
 	for _, t := range m.parts {
 		errs = append(errs, t.Health(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Erase is Unsupported, after it has done what it can, when some part cannot.
+func (m *mixed) Erase(ctx context.Context) error {
+	var errs []error
+	for _, t := range m.parts {
+		if e, ok := t.(transports.Eraser); ok {
+			errs = append(errs, e.Erase(ctx))
+		} else {
+			errs = append(errs, fault.New(fault.Unsupported, "%s cannot remove a namespace", t.Kind()))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/internal/servers"
 	"github.com/gobackplane/backplane/internal/testserver"
+	"github.com/gobackplane/backplane/queue"
 	"github.com/gobackplane/backplane/transports"
 	"github.com/gobackplane/backplane/transports/redis"
 )
@@ -107,6 +109,30 @@ func TestApplicationsOwnClientStaysOpen(t *testing.T) {
 	requireCode(t, fault.Invalid, err)
 	_, err = redis.New(t.Context(), nil, transports.Settings{Namespace: "a"})
 	requireCode(t, fault.Invalid, err)
+}
+
+func TestEraseRemovesItsNamespaceAndNoOther(t *testing.T) {
+	server := testserver.Redis(t, servers.RedisOptions{})
+	store := plain(t, server.URL())
+	fill := func(ns string, entries int) *redis.Transport {
+		node := openURL(t, server.URL(), ns)
+		for i := range entries {
+			set(t, node, cache.Write{Key: fmt.Sprintf("bp:shop:%d", i), TTL: time.Hour})
+		}
+		require.NoError(t, acquire(t, node, cache.Claim{Lock: "l", Holder: "a", TTL: time.Minute}).Err)
+		receipts, err := node.Queue().Enqueue(t.Context(), []queue.Task{{ID: "t", Kind: "k", Queue: "q", MaxAttempts: 1, MaxLost: 1, UniqueKey: "u"}})
+		require.NoError(t, one(t, receipts, err).Err)
+		return node
+	}
+	fill("shopping", 3)
+	others := store.DBSize(t.Context()).Val()
+	shop := fill("shop", 2500)
+	require.Greater(t, store.DBSize(t.Context()).Val(), others+2500)
+
+	require.NoError(t, shop.Erase(t.Context()))
+
+	require.Equal(t, others, store.DBSize(t.Context()).Val(), store.Keys(t.Context(), "*").Val())
+	require.NoError(t, shop.Erase(t.Context()), "nothing is there")
 }
 
 func TestAServerThatIsBackIsFoundAtOnce(t *testing.T) {
