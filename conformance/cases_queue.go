@@ -28,7 +28,7 @@ const (
 	clauseLeaseProperty Clause = "the lease's length is a property of the queue, and the same for all nodes"
 	clauseDone          Clause = "Done completes a task; it and its result are kept for its Retention"
 	clauseRetry         Clause = "Retry schedules a task again after the delay, with one attempt more and the error"
-	clauseSnooze        Clause = "Snooze schedules a task again without counting an attempt"
+	clauseSnooze        Clause = "Snooze schedules a task again without counting an attempt, and keeps its error if it has one"
 	clauseDead          Clause = "Dead keeps a task with its error among the dead, and nobody gets it"
 	clauseGiveBack      Clause = "Release gives a task back, first in line, without counting anything"
 	clauseSettleAlone   Clause = "each settlement and extension of a batch has an answer of its own"

@@ -20,6 +20,7 @@ func settleCases() []Case {
 		{Name: "queue/settle/retry-counts-attempts-and-keeps-the-error", Clause: clauseRetry, Run: retryCounts},
 		{Name: "queue/settle/a-long-error-is-cut", Clause: clauseRetry, Run: errorCut},
 		{Name: "queue/settle/snooze-comes-again-and-counts-nothing", Clause: clauseSnooze, Run: snoozeCountsNothing},
+		{Name: "queue/settle/snooze-keeps-its-error", Clause: clauseSnooze, Run: snoozeKeepsError},
 		{Name: "queue/settle/dead-is-nobodys-any-more", Clause: clauseDead, Run: deadStays},
 		{Name: "queue/settle/released-is-first-in-line", Clause: clauseGiveBack, Run: releasedFirst},
 		{Name: "queue/settle/released-counts-nothing", Clause: clauseGiveBack, Run: releasedCountsNothing},
@@ -121,11 +122,28 @@ func snoozeCountsNothing(e *Env) {
 	here.mustEnqueue(task("t"))
 	l := here.mustClaim("t")
 	for _, delay := range []time.Duration{here.span(1), 0} {
-		l = here.delayed(l, queue.Settlement{Outcome: queue.Snooze, Delay: delay, Error: "no error"}, there)
+		l = here.delayed(l, queue.Settlement{Outcome: queue.Snooze, Delay: delay}, there)
 		require.Zero(e, l.Attempts, "snoozing counts no attempt")
 		require.Zero(e, l.Lost)
 		require.Empty(e, l.LastError)
 	}
+}
+
+func snoozeKeepsError(e *Env) {
+	here, there := queueNodes(e)
+	here.mustEnqueue(task("t"))
+	for _, s := range []struct{ says, keeps string }{{"not here \xff", "not here \xff"}, {"", "not here \xff"}, {"nor here", "nor here"}} {
+		here.mustSettleAs(here.mustClaim("t"), queue.Settlement{Outcome: queue.Snooze, Error: s.says})
+		found := there.mustFind("t", queue.Pending)
+		require.Equal(e, s.keeps, found.LastError)
+		require.Zero(e, found.Attempts)
+	}
+	l := there.mustClaim("t")
+	require.Equal(e, "nor here", l.LastError)
+	there.mustSettleAs(l, queue.Settlement{Outcome: queue.Snooze, Delay: time.Hour, Error: strings.Repeat("long ", 2000)})
+	kept := here.mustFind("t", queue.Scheduled).LastError
+	require.LessOrEqual(e, len(kept), 4<<10, "an error is kept up to 4 KiB")
+	require.True(e, strings.HasPrefix(kept, "long long "))
 }
 
 func deadStays(e *Env) {

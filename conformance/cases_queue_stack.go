@@ -198,8 +198,14 @@ func workerUnknownKind(e *Env) {
 	q := onQueue(e, there)
 	e.Eventually(func() bool { return w.Stats().Unknown > 0 && q.stats().Totals.Completed == 1 }, "the worker meets a kind that it does not know")
 
-	info, err := there.Queue().Admin.Find(e.Context(), "q", id)
-	require.NoError(e, err, "a task of an unknown kind is kept")
+	var info queue.Info
+	e.Eventually(func() bool {
+		var err error
+		info, err = there.Queue().Admin.Find(e.Context(), "q", id)
+		require.NoError(e, err, "a task of an unknown kind is kept")
+		return info.LastError != ""
+	}, "the task shows why it waits")
+	require.Contains(e, info.LastError, other.Name)
 	require.Contains(e, []queue.State{queue.Pending, queue.Scheduled, queue.Active}, info.State)
 	require.Zero(e, info.Attempts, "it counts no attempt")
 	require.Equal(e, "7", string(info.Payload))

@@ -148,7 +148,7 @@ type Task struct {
 	// What happened so far: kept by the store, and ignored by Enqueue.
 	Attempts  int    // attempts that ended in Retry or Dead
 	Lost      int    // leases that ended unsettled
-	LastError string // of the last failed attempt, at most 4 KiB
+	LastError string // of the last failed attempt, or why the task was put off since; at most 4 KiB
 }
 
 // Receipt answers an enqueued task.
@@ -200,7 +200,7 @@ const (
 	Done Outcome = iota + 1
 	// Retry: failed; scheduled again at At (after Delay, if set) with Attempts one higher.
 	Retry
-	// Snooze: scheduled again like Retry, without counting an attempt.
+	// Snooze: scheduled again like Retry, without counting an attempt. An Error is kept; with none the last one stays.
 	Snooze
 	// Dead: failed for good; kept in dead with Error, Attempts one higher.
 	Dead
@@ -213,7 +213,7 @@ type Settlement struct {
 	Ref
 	Outcome Outcome
 	Delay   time.Duration // Retry, Snooze: how long from now, by the store's clock
-	Error   string        // Retry, Dead: what went wrong; cut at 4 KiB
+	Error   string        // Retry, Dead: what went wrong; Snooze: why, if that is to be kept; cut at 4 KiB
 	Result  []byte        // Done: kept when the task has Retention
 }
 

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gobackplane/backplane/fault"
@@ -156,5 +157,6 @@ func (w *Worker) putOff(d *Delivery, now time.Time) Settlement {
 			"kind", d.Kind, "queue", d.Queue, "task", d.ID, "code", fault.Unimplemented)
 	}
 	delay := min(max(now.Sub(d.EnqueuedAt)/4, leastPutOff), mostPutOff)
-	return Settlement{Outcome: Snooze, Delay: jitter(delay, 0.2)}
+	return Settlement{Outcome: Snooze, Delay: jitter(delay, 0.2), Error: fmt.Sprintf(
+		"worker %s has no handler for the kind %q: the task waits for one that has; register it with queue.Handle, or remove the task", w.id, d.Kind)}
 }

@@ -215,6 +215,8 @@ func TestATaskOfAnUnknownKindStaysAndIsRunOnceSomebodyKnowsIt(t *testing.T) {
 		r := s.find(receipt.ID)
 		require.Equal(t, queue.Scheduled, r.state)
 		require.Zero(t, r.Attempts)
+		require.Contains(t, r.LastError, `no handler for the kind "other"`)
+		require.Contains(t, r.LastError, w.ID())
 		unknown := w.Stats().Unknown
 		require.Greater(t, unknown, int64(10), "it is tried now and then")
 		require.Less(t, unknown, int64(40), "ever more rarely")

@@ -153,6 +153,15 @@ func settleSaboteurs() []Saboteur {
 			sabotage: turning(queue.Snooze, queue.Retry),
 		},
 		{
+			Name: "a-snooze-forgets-its-error",
+			Case: "queue/settle/snooze-keeps-its-error", Collateral: []string{"queue/stack/an-unknown-kind-stays"},
+			sabotage: changingSettlements(func(s *queue.Settlement) {
+				if s.Outcome == queue.Snooze {
+					s.Error = ""
+				}
+			}),
+		},
+		{
 			Name: "the-dead-are-thrown-away",
 			Case: "queue/settle/dead-keeps-its-error", Collateral: []string{"queue"},
 			sabotage: turning(queue.Dead, queue.Done),

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 
@@ -59,6 +60,8 @@ func (s *tasks) settle(by *queue.Settlement, now instant) error {
 	case queue.Retry, queue.Dead:
 		t.Attempts++
 		t.LastError = limits.CutError(by.Error)
+	case queue.Snooze:
+		t.LastError = cmp.Or(limits.CutError(by.Error), t.LastError)
 	}
 	switch {
 	case by.Outcome == queue.Done:

@@ -280,7 +280,7 @@ func TestOutcomesLeadToTheirStates(t *testing.T) {
 	}{
 		{queue.Done, "", 0, ""},
 		{queue.Retry, queue.Scheduled, 1, "failed"},
-		{queue.Snooze, queue.Scheduled, 0, ""},
+		{queue.Snooze, queue.Scheduled, 0, "failed"},
 		{queue.Dead, queue.DeadLetter, 1, "failed"},
 		{queue.Release, queue.Pending, 0, ""},
 	} {

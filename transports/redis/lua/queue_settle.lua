@@ -59,10 +59,11 @@ end
 local function settle(queue, task, outcome, delay, err, result)
   if outcome == 'done' then return complete(queue, task, result) end
   local attempts, lost, cancel, last = state_of(queue, task)
-  if outcome == 'retry' or outcome == 'dead' then
-    attempts, last = attempts + 1, err
-  end
-  if cancel or outcome == 'retry' or outcome == 'dead' then set_state(queue, task, attempts, lost, false, last) end
+  local failed = outcome == 'retry' or outcome == 'dead'
+  if failed then attempts = attempts + 1 end
+  local told = failed or outcome == 'snooze' and err ~= ''
+  if told then last = err end
+  if cancel or told then set_state(queue, task, attempts, lost, false, last) end
   if cancel then
     bury(queue, task, record_of(queue, task), 'k')
     add('cancelled')
