@@ -30,7 +30,8 @@ type Driver interface {
 	Enqueue(ctx context.Context, tasks []Task) ([]Receipt, error)
 
 	// Claim leases up to c.Max due tasks of c.Queues to c.Worker, taking the queues in the order given, and in each the
-	// highest priority first, then the oldest.
+	// highest priority first, then the oldest. It may give fewer than there are, where they are large together, for the
+	// next Claim to give the rest: one of any size must come.
 	//
 	// First it moves due scheduled tasks and expired leases of these queues to pending, a bounded number each time, by
 	// the store's clock. An expired lease adds to the task's Lost, not to its Attempts; when Lost passes the task's

@@ -178,7 +178,7 @@ func readClaim(reply []any, queues []string, token string) (tasks []queue.Leased
 				return nil, 0, false
 			}
 			l := queue.Leased{Lease: time.Duration(lease) * time.Millisecond, Token: plain}
-			if len(record) < 2 || record[1]%8 > 0 { // as the script decides
+			if len(record) < 2 || record[1]%flagsSpecial > 0 { // as the script decides
 				l.Token = special
 			}
 			l.Task, l.Err = readTask(queues[at], key, record, state)

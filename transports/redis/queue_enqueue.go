@@ -50,13 +50,14 @@ type enqueueEntry struct {
 	queue  string
 	task   string
 	record string
-	plain  bool // pending at once, level 0, no unique key, an ID that nobody chose
+	plain  bool // small, pending at once, level 0, no unique key, an ID that nobody chose
 
 	// Of one that is not plain.
 	due, uniqueFor int64 // ms
 	level          int
 	callerID       bool
 	unique         string
+	rest           string // of a large record, of which record is the head
 }
 
 // enqueueBatch is the tasks of one call.
@@ -80,8 +81,10 @@ func (b *enqueueBatch) add(t *queue.Task, index int) {
 		}
 	}
 	e.level, e.callerID, e.unique, e.uniqueFor = t.Priority, t.CallerID, t.UniqueKey, millis(t.UniqueFor)
-	e.plain = e.due == 0 && e.level == 0 && !e.callerID && e.unique == ""
 	b.bytes += len(e.record)
+	head := headSize(e.record)
+	e.record, e.rest = e.record[:head], e.record[head:]
+	e.plain = e.due == 0 && e.level == 0 && !e.callerID && e.unique == "" && e.rest == ""
 	b.entries = append(b.entries, e)
 }
 
@@ -298,7 +301,7 @@ func (d *queueDriver) enqueueCall(entries []enqueueEntry) ([]enqueueEntry, []any
 		e := &entries[i]
 		if !e.plain {
 			run = -1
-			args = append(args, e.queue, "s", 1, e.task, e.record, e.due, e.level, e.callerID, e.unique, e.uniqueFor)
+			args = append(args, e.queue, "s", 1, e.task, e.record, e.due, e.level, e.callerID, e.unique, e.uniqueFor, &e.rest)
 			continue
 		}
 		if run < 0 || entries[i-1].queue != e.queue || seen[e.task] {

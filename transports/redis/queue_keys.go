@@ -16,7 +16,8 @@ import (
 //	{bp:NS:q0}:queues   set      names of all queues
 //	{bp:NS:q0}:q:Q      hash     paused, lease (ms), levels in use, stale and generation (see queue_line.lua)
 //	{bp:NS:q0}:n:Q      hash     counts of what has happened
-//	{bp:NS:q0}:t:Q      hash     T: record; every task that exists has one
+//	{bp:NS:q0}:t:Q      hash     T: record, or the head of a large one; every task that exists has one
+//	{bp:NS:q0}:l:Q      hash     T: the rest of a large record
 //	{bp:NS:q0}:m:Q      hash     T: attempts, lost leases, asked to cancel, last error; where there are any
 //	{bp:NS:q0}:r:Q      hash     T: result of a completed task
 //	{bp:NS:q0}:p:Q      list     pending tasks of priority 0, oldest first; p1: to p9: of the others
@@ -74,7 +75,7 @@ func taskID(key string) (string, error) {
 }
 
 // A token is one byte that tells whether the task needs more at its end than to be deleted ('s': it has a unique key, a
-// retention or an ID of its caller's; 'p': it has not), 16 random characters, hyphens, a colon and the worker.
+// retention, a large record or an ID of its caller's; 'p': it has not), 16 random characters, hyphens, a colon and the worker.
 //
 // The hyphens make a lease longer than zset-max-listpack-value (64). Redis keeps small sets of short members as one
 // string, and reads through all of it, parsing a number for every member, to add or remove one: with 64 to 128 leases

@@ -23,14 +23,24 @@ import (
 //	Retention, if flagged       6, in ms
 //
 // Then follow, for Go alone: a byte that says which of the optional fields are there, these fields, and a checksum of all.
+//
+// Of a large record, which is flagged, the store keeps what follows apart, so that looking at a task does not cost what
+// its payload does: to read a value of 16 MiB takes a script an eighth of a second, in which the server does nothing else.
 const recordVersion = 1
+
+// largeRecord is the size over which a record is kept in two parts.
+const largeRecord = 8 << 10
 
 // Flags of the beginning.
 const (
 	flagCallerID = 1 << iota
 	flagUnique
 	flagRetention
+	flagLarge
 )
+
+// flagsSpecial is one more than all flags together: a task with any of them needs more at its end than to be deleted.
+const flagsSpecial = flagLarge << 1
 
 // Optional fields.
 const (
@@ -89,7 +99,26 @@ func appendRecord(b []byte, t *queue.Task) []byte {
 	if has&hasStoredAt != 0 {
 		b = appendTime(b, time.Now())
 	}
+	if len(b)-start > largeRecord {
+		b[start+1] |= flagLarge
+	}
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+}
+
+// headSize is how much of a record the store keeps at hand: the beginning of a large one, and otherwise all.
+func headSize[T string | []byte](record T) int {
+	flags := record[1]
+	if flags&flagLarge == 0 {
+		return len(record)
+	}
+	size := 7
+	if flags&flagUnique != 0 {
+		size += 2 + int(record[size])<<8 + int(record[size+1]) + 6
+	}
+	if flags&flagRetention != 0 {
+		size += 6
+	}
+	return size
 }
 
 func when(set bool, flag byte) byte {

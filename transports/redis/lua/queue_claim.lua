@@ -7,18 +7,22 @@
 -- Returns { now, the next time something may be due or 0, then for each line that gives tasks:
 --           its queue's number from 1, its lease in ms, count, all of them as one string: for each the lengths of task
 --           (2 bytes), record (4) and state (4), and these three }
--- One string, because a reply of many small ones costs the client an allocation or two for each.
+-- One string, because a reply of many small ones costs the client an allocation or two for each. Large tasks are given
+-- until they have MOST_BYTES together, the first whatever its size.
 -- Cost: 3 calls a queue until enough are found; 5 more for one that has scheduled, active, completed or retried tasks, 3
--- more for one that gives tasks, whatever their number, and 2 more when the worker waits for all of them. It moves at
--- most 100 scheduled, 100 expired and 100 completed tasks a queue. Independent of how long the queues are.
+-- more for one that gives tasks, whatever their number, 2 for each that is large, and 2 more when the worker waits for
+-- all of them. It moves at most 100 scheduled, 100 expired and 100 completed tasks a queue. Independent of how long the
+-- queues are.
 local max = tonumber(ARGV[1])
 local plain_token, special_token = 'p' .. ARGV[2], 's' .. ARGV[2]
 local waiter = ARGV[3]
 local byte, pack = string.byte, struct.pack
 local reply = { now, 0 }
 local taken = 0
+local room = MOST_BYTES
 local again = math.huge
 local busy = {} -- queues that hold more than fresh pending tasks
+local spare = {} -- queue: how many of its tasks may want other workers
 
 -- Gives expired leases back to the front of the line, or ends their tasks.
 local function recover(queue)
@@ -60,30 +64,53 @@ local function promote(queue)
   return #due
 end
 
--- Leases tasks that were taken from the line, and gives them as the reply has them.
-local function lease(queue, tasks, expires)
+-- Gives what goes on of the large records of tasks, by place, as far as there is room. Those for which there is none go
+-- back to the front of their line, and out of tasks.
+local function read_rests(queue, level, tasks, records)
+  local rests = {}
+  for i = 1, #tasks do
+    if (byte(records[i] or '', 2) or 0) % 16 > 7 then
+      room = room - call('HSTRLEN', key('l', queue), tasks[i])
+      if room < 0 and (i > 1 or #reply > 2) then
+        spare[queue] = (spare[queue] or 0) + #tasks - i + 1
+        for _ = i, #tasks do line_up(queue, table.remove(tasks), level, true) end
+        return rests
+      end
+      rests[i] = call('HGET', key('l', queue), tasks[i])
+    end
+  end
+  return rests
+end
+
+-- Leases tasks that were taken from the line, and adds them to the reply.
+local function lease(queue, number, level, tasks, lease_ms)
   local records = call('HMGET', key('t', queue), unpack(tasks))
+  local rests = read_rests(queue, level, tasks, records)
+  if #tasks == 0 then return end
+  local expires = string.format('%d', later + lease_ms)
   local states = busy[queue] and call('HMGET', key('m', queue), unpack(tasks))
   local leases, packed = {}, {}
   for i = 1, #tasks do
-    local task, record, state = tasks[i], records[i] or '', states and states[i] or ''
+    local task, record, state, rest = tasks[i], records[i] or '', states and states[i] or '', rests[i] or ''
     -- The token's first byte tells the settlement whether the task needs more than to be deleted.
-    local special = (byte(record, 2) or 1) % 8 > 0
+    local special = (byte(record, 2) or 1) % 16 > 0
     leases[2 * i - 1] = expires
     leases[2 * i] = task .. (special and special_token or plain_token)
-    packed[4 * i - 3] = pack('>I2I4I4', #task, #record, #state)
-    packed[4 * i - 2], packed[4 * i - 1], packed[4 * i] = task, record, state
+    packed[5 * i - 4] = pack('>I2I4I4', #task, #record + #rest, #state)
+    packed[5 * i - 3], packed[5 * i - 2], packed[5 * i - 1], packed[5 * i] = task, record, rest, state
   end
   call('ZADD', key('a', queue), unpack(leases))
-  return table.concat(packed)
+  taken = taken + #tasks
+  local at = #reply
+  reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = number, lease_ms, #tasks, table.concat(packed)
 end
 
 -- Leases up to max tasks from the lines of a queue. In one that has never had a generation every entry is a task.
 local function take(queue, number, levels, lease_ms, generation)
-  local expires = string.format('%d', later + lease_ms)
   for level in ((levels or '') .. '0'):gmatch('%d') do
-    if taken == max then return end
-    local line = line_key(queue, tonumber(level))
+    if taken == max or room < 0 then return end
+    level = tonumber(level)
+    local line = line_key(queue, level)
     local tasks, more
     if generation then
       tasks, more = take_from(queue, line, max - taken)
@@ -91,10 +118,7 @@ local function take(queue, number, levels, lease_ms, generation)
       tasks = call('LPOP', line, max - taken) or {}
     end
     if #tasks > 0 then
-      taken = taken + #tasks
-      local at = #reply
-      reply[at + 1], reply[at + 2], reply[at + 3] = number, lease_ms, #tasks
-      reply[at + 4] = lease(queue, tasks, expires)
+      lease(queue, number, level, tasks, lease_ms)
     elseif more then
       again = now
     end
@@ -120,8 +144,8 @@ for i = 7, #ARGV do
   local meta = call('HMGET', key('q', queue), 'paused', 'lease', 'levels', 'generation')
   if not meta[1] then
     take(queue, i - 6, meta[3], tonumber(meta[2] or 30000), meta[4])
-    if taken == max then
-      if moved > max then wake(queue, moved - max) end
+    if taken == max or room < 0 then
+      if moved > max then spare[queue] = math.max(spare[queue] or 0, moved - max) end
       break
     end
   end
@@ -138,4 +162,5 @@ if taken == 0 then
 elseif ARGV[5] == '1' then
   for i = 7, #ARGV do call('ZREM', key('w', ARGV[i]), waiter) end
 end
+for queue, n in pairs(spare) do wake(queue, n) end -- and not this one, which has just been taken out
 return reply

@@ -1,6 +1,6 @@
 -- Leases tasks that are pending at once to a worker that was just woken: what queue_claim.lua does, for the usual case. It
 -- is kept small, because after a pause a large script takes five times what it takes in a loop, and that is what a task
--- for an idle worker waits for. It moves nothing that is due: the other one runs often enough.
+-- for an idle worker waits for. It moves nothing that is due: the other one runs often enough. Nor does it give large tasks.
 --
 -- KEYS  1 the partition's prefix
 -- ARGV  1 most tasks   2 token without its first byte   3 waiter "NODE/WAITER"   4… the queues, most preferred first
@@ -16,6 +16,14 @@ for i = 4, #ARGV do
   local tasks = not meta[1] and call('LPOP', prefix .. 'p:' .. queue, left)
   if tasks then
     local records = call('HMGET', prefix .. 't:' .. queue, unpack(tasks))
+    for j = 1, #tasks do
+      if (byte(records[j] or '', 2) or 0) % 16 > 7 then -- large: the other one knows how to give it
+        for back = #tasks, j, -1 do call('LPUSH', prefix .. 'p:' .. queue, table.remove(tasks)) end
+        left = #tasks
+        break
+      end
+    end
+    if #tasks == 0 then break end
     local states = call('HMGET', prefix .. 'm:' .. queue, unpack(tasks))
     local clock = call('TIME')
     local lease = tonumber(meta[2] or 30000)
@@ -23,7 +31,7 @@ for i = 4, #ARGV do
     local leases, packed = {}, {}
     for j, task in ipairs(tasks) do
       local record, state = records[j] or '', states[j] or ''
-      local special = (byte(record, 2) or 1) % 8 > 0
+      local special = (byte(record, 2) or 1) % 16 > 0
       leases[2 * j - 1], leases[2 * j] = expires, task .. (special and 's' or 'p') .. ARGV[2]
       packed[4 * j - 3], packed[4 * j - 2] = pack('>I2I4I4', #task, #record, #state), task
       packed[4 * j - 1], packed[4 * j] = record, state

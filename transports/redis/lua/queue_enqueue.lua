@@ -2,10 +2,10 @@
 --
 -- KEYS  1 the partition's prefix
 -- ARGV  1 memory of IDs in ms, then runs, each of: queue, kind, count, and then
---         kind p  (pending at once, level 0, no unique key, an ID that nobody chose; all different):
+--         kind p  (small, pending at once, level 0, no unique key, an ID that nobody chose; all different):
 --                 count times task, record
 --         kind s  (anything, count 1): task, record, due ms (0: now), level, caller's ID (1 or 0), unique key or '',
---                 ms it is held (0: until the task ends)
+--                 ms it is held (0: until the task ends), where a large record goes on or ''
 -- Returns a flat list of what was refused as duplicate: number of the task in the call from 1, task in the way, …
 -- Cost: kind p 4 calls a run, kind s about 5 a task; 3 calls a queue; independent of how long the queues are.
 local id_memory = tonumber(ARGV[1])
@@ -57,6 +57,7 @@ local function store_one(queue, at)
     if holder then return refuse(queue, position, holder) end
   end
   call('HSET', key('t', queue), task, record)
+  if ARGV[at + 7] ~= '' then call('HSET', key('l', queue), task, ARGV[at + 7]) end
   if due > now then
     call('ZADD', key('s', queue), ARGV[at + 2], task)
   else
@@ -96,7 +97,7 @@ while at < #ARGV do
     at = at + 3 + 2 * n
   else
     store_one(queue, at + 3)
-    at = at + 10
+    at = at + 11
   end
 end
 for queue, n in pairs(duplicates) do

@@ -3,6 +3,7 @@
 -- KEYS  1 the partition's prefix
 -- ARGV  1 queue   2 kind (see queue_where.lua)   3 limit   4, 5 cursor: both '' at the start
 -- Returns { cursor, cursor (both '' after the last page), 7 fields (queue_show.lua) for each task }
+-- A page ends before its limit once it has more than MOST_BYTES.
 -- Cost: 4 calls a task; a page deep in a long line of pending tasks also has to be walked to.
 local queue, kind, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local reply = { '', '' }
@@ -18,8 +19,13 @@ local function page_of_set()
     if added then call('ZREM', set, ARGV[5]) else from = from + 1 end
   end
   local page = call('ZRANGE', set, from, from + limit - 1, 'WITHSCORES')
-  for i = 1, #page, 2 do show_member(reply, queue, kind, page[i], page[i + 1]) end
-  if #page == 2 * limit then reply[1], reply[2] = page[#page], page[#page - 1] end
+  for i = 1, #page, 2 do
+    show_member(reply, queue, kind, page[i], page[i + 1])
+    if i + 1 == 2 * limit or shown > MOST_BYTES then
+      reply[1], reply[2] = page[i + 1], page[i]
+      return
+    end
+  end
 end
 
 -- The cursor is the level and how far its line was shown.
@@ -32,14 +38,14 @@ local function page_of_lines()
       if ARGV[4] ~= level then from = 0 end
       local line = line_key(queue, tonumber(level))
       local page = call('LRANGE', line, from, from + left - 1)
-      for _, entry in ipairs(page) do
+      for i, entry in ipairs(page) do
         local task = task_of(entry)
         if not is_stale(queue, entry, task) then show(reply, queue, task, '', '', '') end
-      end
-      left = left - #page
-      if left == 0 then
-        reply[1], reply[2] = level, from + #page
-        return
+        left = left - 1
+        if left == 0 or shown > MOST_BYTES then
+          reply[1], reply[2] = level, from + i
+          return
+        end
       end
     end
   end

@@ -14,7 +14,10 @@ local function next_in_line(levels)
       local entry = call('LINDEX', line, 0)
       if not entry then break end
       local task = task_of(entry)
-      if not is_stale(queue, entry, task) then return record_of(queue, task) end
+      if not is_stale(queue, entry, task) then
+        local record = record_of(queue, task)
+        return record .. rest_of(queue, task, record)
+      end
       forget_stale(queue, task)
       call('LPOP', line)
     end

@@ -2,11 +2,20 @@
 --
 -- A record begins, in every version of it, with: version, flags, level (1 byte each), the most leases it may lose (4);
 -- if flags has 2, the unique key: its length (2), it, and how many ms it is held (6); if flags has 4, for how many ms
--- the task is kept once completed (6). Numbers have the highest byte first. Flag 1: the caller chose the ID.
+-- the task is kept once completed (6). Numbers have the highest byte first. Flag 1: the caller chose the ID. Flag 8: the
+-- record ends here in t, and goes on in l, which only those read who give the task to a client.
+
+-- How many bytes of tasks one call gives, about: a script takes 20 ms for each MiB, and the server waits for it.
+local MOST_BYTES = 4194304
 
 local function record_of(queue, task) return call('HGET', key('t', queue), task) or '' end
 
 local function has_flag(record, flag) return math.floor((record:byte(2) or 0) / flag) % 2 == 1 end
+
+-- Where a record goes on, or ''.
+local function rest_of(queue, task, record)
+  return has_flag(record, 8) and call('HGET', key('l', queue), task) or ''
+end
 
 local function level_of(record)
   local level = record:byte(3) or 0
@@ -60,6 +69,7 @@ local function forget(queue, task, record, id_memory, from)
   call('HDEL', key('t', queue), task)
   call('HDEL', key('m', queue), task)
   call('HDEL', key('r', queue), task)
+  if has_flag(record, 8) then call('HDEL', key('l', queue), task) end
   release_unique(queue, task, record)
   if has_flag(record, 1) then
     call('ZADD', key('i', queue), from + id_memory, task)
