@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ func claimCases() []Case {
 		{Name: "queue/claim/queues-in-the-order-given", Clause: clauseTaskOrder, Run: queuesInOrder},
 		{Name: "queue/claim/at-most-max", Clause: clauseClaimMax, Run: atMostMax},
 		{Name: "queue/claim/a-greater-max-gets-what-is-declared", Clause: clauseClaimMax, Run: greaterMax},
+		{Name: "queue/claim/many-large-tasks-all-come", Clause: clauseAtLeastOnce, Run: manyLarge},
 		{Name: "queue/claim/of-its-queues-alone", Clause: clauseClaimMax, Run: ownQueues},
 		{Name: "queue/claim/with-nothing-due-answers-at-once", Clause: clauseClaimEnd, Run: emptyAnswers},
 		{Name: "queue/claim/waiting-ends-when-it-is-over", Clause: clauseClaimEnd, Run: claimWaitEnds},
@@ -177,6 +179,23 @@ func atMostMax(e *Env) {
 		require.Len(e, there.claim(max), max, "there are enough tasks")
 	}
 	require.Len(e, there.claim(50), 4, "a claim takes what there is")
+}
+
+func manyLarge(e *Env) {
+	here, there := queueNodes(e)
+	size := min(here.Capabilities.MaxPayload, 1<<20)
+	all := tasks("t", 12)
+	for i := range all {
+		all[i].Payload = bytes.Repeat([]byte{byte(i)}, size)
+		here.mustEnqueue(all[i])
+	}
+	got := there.mustClaimMany(len(all)) // by one claim or by several
+	require.Equal(e, taskIDs(all), idsOf(got))
+	for i := range all {
+		require.Truef(e, bytes.Equal(all[i].Payload, got[i].Payload), "the payload of %q", all[i].ID)
+	}
+	there.mustSettle(queue.Done, got...)
+	here.mustHaveNone()
 }
 
 func greaterMax(e *Env) {

@@ -34,6 +34,23 @@ func claimSaboteurs() []Saboteur {
 			}),
 		},
 		{
+			Name: "what-is-large-together-is-lost-on-the-way", // as where a reply has a bound that claims do not know
+			Case: "queue/claim/many-large-tasks-all-come",
+			sabotage: queuing(func(honest queue.Backend, l *line) {
+				l.claim = func(ctx context.Context, c queue.Claim) (queue.Claimed, error) {
+					claimed, err := honest.Claim(ctx, c)
+					size := 0
+					for _, each := range claimed.Tasks {
+						size += len(each.Payload)
+					}
+					if len(claimed.Tasks) > 1 && size > 2<<20 {
+						return queue.Claimed{}, &fault.Error{Code: fault.Unavailable, Op: "queue: claim"}
+					}
+					return claimed, err
+				}
+			}),
+		},
+		{
 			Name:     "a-claim-without-max-gets-one",
 			Case:     "queue/claim/bad-claims-are-invalid",
 			sabotage: changingClaims(func(c *queue.Claim) { c.Max = max(c.Max, 1) }),
