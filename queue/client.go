@@ -13,7 +13,8 @@ import (
 
 const opEnqueue = "queue: enqueue"
 
-// maxBatchBytes bounds the payloads of one call to the driver, so that a big bulk does not hold up the connection.
+// maxBatchBytes bounds the payloads, or results, of one call to the driver, so that a big bulk does not hold up the
+// connection.
 const maxBatchBytes = 4 << 20
 
 // Client enqueues tasks. It runs nothing in the background and needs no Close, so a program that only enqueues needs

@@ -82,7 +82,7 @@ func (s *settler) take(batch []settlement, most int) ([]settlement, bool) {
 		}
 		s.filled.Wait()
 	}
-	n := min(len(s.queue), most)
+	n := s.fit(most)
 	batch = append(batch, s.queue[:n]...)
 	rest := copy(s.queue, s.queue[n:])
 	clear(s.queue[rest:])
@@ -93,6 +93,18 @@ func (s *settler) take(batch []settlement, most int) ([]settlement, bool) {
 		s.filled.Signal()
 	}
 	return batch, true
+}
+
+// fit is how many settlements go into one call: so many, and no more large results than it can carry.
+func (s *settler) fit(most int) int {
+	size := 0
+	for n := range min(len(s.queue), most) {
+		size += len(s.queue[n].Result)
+		if n > 0 && size > maxBatchBytes {
+			return n
+		}
+	}
+	return min(len(s.queue), most)
 }
 
 // pause says that a sender's first call has ended: it is done, or in for a while of repeating.

@@ -168,6 +168,29 @@ func TestAResultIsKept(t *testing.T) {
 	})
 }
 
+func TestLargeResultsAreSettledAFewAtATime(t *testing.T) {
+	inTime(t, func(t *testing.T) {
+		s := newStore(t)
+		s.latency = time.Second
+		const n = 200
+		enqueue(t, s, n, queue.Retention(time.Hour))
+		start(t, newWorker(t, s, queue.WorkerOptions{Concurrency: n}, func(_ context.Context, job *queue.Job[int]) error {
+			return job.SetResult(make([]byte, 64<<10))
+		}))
+
+		after(time.Minute)
+
+		require.Equal(t, n, s.count(queue.Completed))
+		for _, b := range s.settled {
+			size := 0
+			for _, item := range b.Items {
+				size += len(item.Result)
+			}
+			require.LessOrEqual(t, size, 4<<20)
+		}
+	})
+}
+
 func TestAnUndecodablePayloadIsDeadWithTheReason(t *testing.T) {
 	inTime(t, func(t *testing.T) {
 		s := newStore(t)
