@@ -496,6 +496,28 @@ func TestAShortLeaseIsKeptBesideALongOne(t *testing.T) {
 	})
 }
 
+func TestAShortLeaseOfLongAgoDoesNotHurryTheStore(t *testing.T) {
+	inTime(t, func(t *testing.T) {
+		s := newStore(t)
+		s.lease = 300 * time.Millisecond
+		start(t, newWorker(t, s, queue.WorkerOptions{}, func(ctx context.Context, job *queue.Job[int]) error {
+			sleepFor(ctx, time.Duration(job.Payload)*time.Minute)
+			return ctx.Err()
+		}))
+		enqueue(t, s, 1)
+		after(5 * time.Minute)
+
+		s.mu.Lock()
+		s.lease, s.latency = queue.DefaultLease, 200*time.Millisecond
+		s.mu.Unlock()
+		long := enqueue(t, s, 3)
+		after(5 * time.Minute)
+
+		require.Equal(t, queue.Completed, s.find(long[2]).state)
+		require.Equal(t, 4, s.claims, "no lease was lost")
+	})
+}
+
 func TestAHungStoreDoesNotKeepLeasesFromBeingSeenToEnd(t *testing.T) {
 	inTime(t, func(t *testing.T) {
 		s := newStore(t)

@@ -48,6 +48,9 @@ func (h *held) inspect(now time.Time, f *findings) (next time.Time) {
 	*f = findings{extend: f.extend[:0], giveBack: f.giveBack[:0], stuck: f.stuck[:0]}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for _, d := range h.all {
+		h.noteLease(d.lease, now)
+	}
 	f.timeout = h.shortest / 3 // so that a slow call does not keep leases from being extended, or seen to end
 	for _, d := range h.all {
 		if d.phase.Load() == waiting && !now.Before(d.attention()) && d.phase.CompareAndSwap(waiting, givenBack) {

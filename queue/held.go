@@ -13,8 +13,13 @@ type held struct {
 	look time.Time     // when the heartbeat means to look next; zero: it sleeps until woken
 	wake chan struct{} // wakes the heartbeat
 
-	shortest time.Duration // lease seen
+	shortest time.Duration // lease seen lately
+	seen     time.Time     // when that was
 }
+
+// lately is how long the heartbeat is ready for another lease as short as one that it has seen: long enough for the
+// pauses of a queue that is in use, and short enough that one whose lease was configured longer is soon left in peace.
+const lately = time.Minute
 
 func newHeld() *held { return &held{wake: make(chan struct{}, 1)} }
 
@@ -29,9 +34,7 @@ func (h *held) add(claimed []*Delivery, now time.Time) {
 		d.index = len(h.all)
 		h.all = append(h.all, d)
 		soonest = earlier(soonest, d.attention())
-		if h.shortest == 0 || d.lease < h.shortest {
-			h.shortest = d.lease
-		}
+		h.noteLease(d.lease, now)
 	}
 	if soonest != h.look {
 		h.look = soonest
@@ -39,6 +42,13 @@ func (h *held) add(claimed []*Delivery, now time.Time) {
 		case h.wake <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// noteLease keeps the shortest lease up to date.
+func (h *held) noteLease(lease time.Duration, now time.Time) {
+	if h.shortest == 0 || lease <= h.shortest || now.Sub(h.seen) > lately {
+		h.shortest, h.seen = lease, now
 	}
 }
 
