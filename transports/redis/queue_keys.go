@@ -27,7 +27,7 @@ import (
 //	{bp:NS:q0}:c:Q      sorted   completed tasks that are kept, by when they ended; x:Q by when they are forgotten
 //	{bp:NS:q0}:d:Q      sorted   dead tasks by when they ended
 //	{bp:NS:q0}:k:Q      sorted   cancelled tasks by when they ended
-//	{bp:NS:q0}:i:Q      sorted   IDs that callers chose, of tasks that are gone, by when they are forgotten
+//	{bp:NS:q0}:i:Q      sorted   IDs that callers chose, of tasks that are gone, by when they are forgotten; ends with the last
 //	{bp:NS:q0}:u:N:Q:K  string   T that holds the unique key K; N is the length of Q
 //	{bp:NS:q0}:w:Q      sorted   workers that wait for tasks, by the time until which they do (ms)
 //	{bp:NS:q0}:b:W      string   the last batch that the sender W settled, and its answer

@@ -697,3 +697,24 @@ func TestAdministratorSeesQueuesThatWereNamed(t *testing.T) {
 	require.Equal(t, queue.DefaultLease, p.Lease)
 	requireCode(t, fault.Invalid, node.Queue().Admin.Configure(t.Context(), "q", queue.Properties{Lease: time.Millisecond}))
 }
+
+func TestMemoryOfIDsEndsWhenNothingMoreHappens(t *testing.T) {
+	server := testserver.Shared(t)
+	namespace := testserver.Namespace(t)
+	node := openURL(t, server.URL(), namespace)
+	tasks := newTasks(10)
+	for i := range tasks {
+		tasks[i].CallerID = true
+	}
+	enqueue(t, node, tasks...)
+	for _, l := range claim(t, node, len(tasks)) {
+		require.NoError(t, settleOne(t, node, l, queue.Done))
+	}
+
+	left, err := plain(t, server.URL()).PTTL(t.Context(), "{bp:"+namespace+":q0}:i:q").Result()
+
+	require.NoError(t, err)
+	memory := node.Queue().Capabilities.IDMemory
+	require.Greater(t, left, memory-patience)
+	require.LessOrEqual(t, left, memory)
+}

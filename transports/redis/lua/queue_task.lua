@@ -63,8 +63,8 @@ local function bury(queue, task, record, kind)
   release_unique(queue, task, record)
 end
 
--- Forgets a task. An ID that its caller chose stays known for id_memory ms from a time on; each such end also removes
--- two that are over, so that they do not pile up.
+-- Forgets a task. An ID that its caller chose stays known for id_memory ms from a time on, which is not to come; each such
+-- end also removes two that are over, so that they do not pile up, and after the last the key ends with them.
 local function forget(queue, task, record, id_memory, from)
   call('HDEL', key('t', queue), task)
   call('HDEL', key('m', queue), task)
@@ -73,6 +73,7 @@ local function forget(queue, task, record, id_memory, from)
   release_unique(queue, task, record)
   if has_flag(record, 1) then
     call('ZADD', key('i', queue), from + id_memory, task)
+    call('PEXPIRE', key('i', queue), id_memory)
     local over = call('ZRANGEBYSCORE', key('i', queue), '-inf', now, 'LIMIT', 0, 2)
     if #over > 0 then call('ZREM', key('i', queue), unpack(over)) end
   end
