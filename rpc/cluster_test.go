@@ -132,6 +132,7 @@ const (
 	request   = 6
 	response  = 7
 	cancelled = 8
+	begin     = 10
 	chunk     = 11
 	credit    = 12
 )
@@ -152,6 +153,7 @@ type link struct {
 	sent      map[byte]int         // by kind
 	sentBytes int
 	listening []func([]rpc.Frame)
+	listeners []io.Closer
 }
 
 func (l *link) backend() *rpc.Backend { return &rpc.Backend{Driver: l, Capabilities: l.capabilities} }
@@ -220,8 +222,23 @@ func (l *link) Listen(ctx context.Context, a rpc.Address, deliver func([]rpc.Fra
 			deliver(frames)
 		}
 	}
-	l.set(func(l *link) { l.listening = append(l.listening, guarded) })
-	return l.Driver.Listen(ctx, a, guarded)
+	listener, err := l.Driver.Listen(ctx, a, guarded)
+	if err != nil {
+		return nil, err
+	}
+	l.set(func(l *link) {
+		l.listening = append(l.listening, guarded)
+		l.listeners = append(l.listeners, listener)
+	})
+	return listener, nil
+}
+
+// deafen ends what the node listens to, as a crash does: nothing passes, and the transport knows that nobody listens.
+func (l *link) deafen() {
+	l.set(func(l *link) { l.cut = true })
+	for _, listener := range l.listeners {
+		_ = listener.Close()
+	}
 }
 
 // mend lets everything pass again, and tells of the gap as a driver does after a reconnect.

@@ -109,6 +109,8 @@ func (p *Peer) another(r Request, err error, try int) (time.Duration, bool) {
 	switch {
 	case p.usable() != nil && !p.fenced.Load():
 		return 0, false
+	case r.Target.scope == scopeAll && !r.Repeatable:
+		return 0, false // a cast: some of its nodes have it
 	case code == fault.NoReceiver && try == 0:
 		return secondTry, true
 	case errors.Is(err, errNotRun) && r.Target.scope != scopeNode:
