@@ -258,3 +258,29 @@ func TestGivingUpALargeCallFreesBothSides(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// The answering node learns that the beginning of its answer was lost by hearing nothing of it; so then must the caller.
+func TestALargeAnswerWhoseBeginningWasLostIsNotWaitedForUntilTheDeadline(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		a, lb := c.start("a"), c.link()
+		b := c.startOn(lb, "b")
+		require.NoError(t, b.Handle("give", func(context.Context, *rpc.Incoming) ([]byte, error) { return pattern(2 << 20), nil }))
+		c.settle(a, b)
+		lost := false
+		lb.set(func(l *link) {
+			l.lose = func(f rpc.Frame) bool {
+				if kindOf(f) != begin || lost {
+					return false
+				}
+				lost = true
+				return true
+			}
+		})
+		began := time.Now()
+
+		_, err := a.Call(background, rpc.Any(), "give", nil, rpc.Timeout(10*time.Minute))
+
+		require.Equal(t, fault.Unavailable, fault.CodeOf(err), "%v", err)
+		require.Less(t, time.Since(began), 30*time.Second)
+	})
+}

@@ -179,8 +179,11 @@ func (p *Peer) takeAbort(from string, a abortion) {
 	}
 	one, owed := p.assemblies.abort(from, a.transfer)
 	p.owe(owed)
+	why := "the node gave up sending the answer: " + a.message
 	if one != nil {
-		p.lost(one, "the node gave up sending the answer: "+a.message)
+		p.lost(one, why)
+	} else if c := p.calls.find(a.call); c != nil && !a.ofRequest {
+		c.fill(from, nil, &fault.Error{Code: fault.Unavailable, Message: why}) // its beginning was lost on the way
 	}
 }
 

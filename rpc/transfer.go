@@ -161,7 +161,7 @@ func (p *Peer) transmit(ctx context.Context, to string, o opening, head, body []
 		sent += n
 	}
 	if err != nil && !t.isRefused() {
-		a := abortion{transfer: o.transfer, code: fault.CodeOf(err), message: "the sender gave up"}
+		a := abortion{transfer: o.transfer, ofRequest: o.kind == kindRequest, call: o.call, code: fault.CodeOf(err), message: "the sender gave up"}
 		p.writer.post(outgoing{to: inbox, kind: kindAbort, head: a.body()})
 	}
 	return err
