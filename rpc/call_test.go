@@ -601,3 +601,17 @@ func TestValuesTravelInThePeersCodec(t *testing.T) {
 		require.Equal(t, "HEYHEY", got, "request and answer were encoded and decoded by it")
 	})
 }
+
+func TestAnAnswerOfThisNodeIsTheCallersOwn(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		a := c.start("a")
+		kept := []byte("kept")
+		require.NoError(t, a.Handle("kept", func(context.Context, *rpc.Incoming) ([]byte, error) { return kept, nil }))
+		answer, err := a.Call(background, rpc.Any(), "kept", nil)
+		require.NoError(t, err)
+
+		answer[0] = 'w'
+
+		require.Equal(t, "kept", string(kept), "as if the caller were another node")
+	})
+}

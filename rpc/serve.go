@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -196,6 +197,7 @@ func (p *Peer) answer(ctx context.Context, in inbound, r response) {
 		return
 	}
 	if in.local {
+		r.payload = bytes.Clone(r.payload) // as on the way to another node: the handler may keep what it returned
 		p.complete(p.self, r)
 		return
 	}
