@@ -11,6 +11,7 @@ import (
 
 	"github.com/gobackplane/backplane/cache"
 	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/internal/envelope"
 	"github.com/gobackplane/backplane/pubsub"
 	"github.com/gobackplane/backplane/queue"
 	"github.com/gobackplane/backplane/rpc"
@@ -49,7 +50,8 @@ type Config struct {
 	PubSubOptions pubsub.Options      `yaml:"-"`
 	RPCOptions    rpc.Options         `yaml:"-"`
 
-	err error // what URL found wrong, told by Open
+	err    error   // what URL found wrong, told by Open
+	origin *origin // of a file; nil: none
 }
 
 // NodeConfig says who the node is.
@@ -114,12 +116,13 @@ func Load(path string) (Config, error) {
 // Parse is Load for a file that is in memory. The name is for messages.
 func Parse(name string, data []byte) (Config, error) {
 	var c Config
-	d := decoder{file: name, lookup: os.LookupEnv}
+	d := decoder{file: name, lookup: os.LookupEnv, lines: map[string]int{}}
 	if err := d.decode(data, &c); err != nil {
 		return Config{}, err
 	}
+	c.origin = &origin{file: name, lines: d.lines}
 	if _, err := c.resolve(); err != nil {
-		return Config{}, fault.In(err, "backplane: load", name)
+		return Config{}, c.origin.place(err)
 	}
 	return c, nil
 }
@@ -137,7 +140,7 @@ func (c Config) resolve() (Config, error) {
 		c.Node.Name = host
 	}
 	if len(c.Node.Name) > 128 {
-		return c, invalid("node.name has %d bytes, 128 are allowed", len(c.Node.Name))
+		return c, invalid("node.name", "it has %d bytes, 128 are allowed", len(c.Node.Name))
 	}
 	if c.Cluster.Name == "" {
 		c.Cluster.Name = "default"
@@ -150,11 +153,14 @@ func (c Config) resolve() (Config, error) {
 		is  bool
 	}{{"secret", c.Cluster.Secret}, {"sign_pubsub", c.Cluster.SignPubSub}} {
 		if k.is && len(c.Cluster.Keys) == 0 {
-			return c, invalid("cluster.%s needs a key; make one with \"backplane key\" and give it as cluster.keys", k.key)
+			return c, invalid("cluster."+k.key, "it needs a key; make one with \"backplane key\" and give it as cluster.keys")
 		}
 	}
+	if _, err := envelope.ParseRing(c.Cluster.Keys); err != nil {
+		return c, fault.In(err, "backplane: config", "cluster.keys")
+	}
 	if c.Shutdown < 0 {
-		return c, invalid("shutdown is %s; it must not be negative", c.Shutdown)
+		return c, invalid("shutdown", "it is %s; it must not be negative", c.Shutdown)
 	}
 	if c.Shutdown == 0 {
 		c.Shutdown = DefaultShutdown
@@ -168,11 +174,11 @@ func (c Config) resolve() (Config, error) {
 func (c *Config) resolveUse() error {
 	names := slices.Sorted(maps.Keys(c.Transports))
 	if len(names) == 0 {
-		return invalid(`no transport is configured; add one, for example transports: {store: {url: "redis://127.0.0.1:6379"}}`)
+		return invalid("transports", `no transport is configured; add one, for example transports: {store: {url: "redis://127.0.0.1:6379"}}`)
 	}
 	if c.Use == (Use{}) {
 		if len(names) > 1 {
-			return invalid("there are %d transports (%s); say under use: which one backs cache, queue, pubsub and rpc", len(names), strings.Join(names, ", "))
+			return invalid("transports", "there are %d transports (%s); say under use: which one backs cache, queue, pubsub and rpc", len(names), strings.Join(names, ", "))
 		}
 		only := names[0]
 		c.Use = Use{Cache: only, Queue: only, PubSub: only, RPC: only}
@@ -183,17 +189,17 @@ func (c *Config) resolveUse() error {
 			continue
 		}
 		if _, ok := c.Transports[u.transport]; !ok {
-			return invalid("use.%s names transport %q, which is not configured; there are: %s", u.concern, u.transport, strings.Join(names, ", "))
+			return invalid("use."+u.concern, "it names transport %q, which is not configured; there are: %s", u.transport, strings.Join(names, ", "))
 		}
 		used[u.transport] = true
 	}
 	for _, name := range names {
 		t := c.Transports[name]
 		if !used[name] {
-			return invalid("transport %q is used for nothing; name it under use:, or remove it", name)
+			return invalid("transports."+name, "transport %q is used for nothing; name it under use:, or remove it", name)
 		}
 		if t.Kind == "" && t.URL == "" {
-			return invalid("transport %q has neither kind nor url", name)
+			return invalid("transports."+name, "transport %q has neither kind nor url", name)
 		}
 	}
 	return nil
@@ -205,6 +211,7 @@ func (u Use) each() []usage {
 	return []usage{{"cache", u.Cache}, {"queue", u.Queue}, {"pubsub", u.PubSub}, {"rpc", u.RPC}}
 }
 
-func invalid(format string, args ...any) error {
-	return &fault.Error{Code: fault.Invalid, Op: "backplane: config", Message: fmt.Sprintf(format, args...)}
+// invalid is what is wrong with the value of a key, or with its absence.
+func invalid(key, format string, args ...any) error {
+	return &fault.Error{Code: fault.Invalid, Op: "backplane: config", Subject: key, Message: fmt.Sprintf(format, args...)}
 }

@@ -14,7 +14,7 @@ import (
 
 const whole = `
 node:     { name: web-1, metadata: {zone: a} }
-cluster:  { name: shop, keys: ["${SHOP_KEY}", "${OLD_KEY:-old}"], sign_pubsub: true }
+cluster:  { name: shop, keys: ["${SHOP_KEY}", "${OLD_KEY:-BBECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=}"], sign_pubsub: true }
 transports:
   store:
     kind: redis
@@ -26,8 +26,13 @@ use: { cache: store, queue: store, pubsub: bus, rpc: bus }
 shutdown: 10s
 `
 
+const (
+	newKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	oldKey = "BBECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+)
+
 func setWhole(t *testing.T) {
-	t.Setenv("SHOP_KEY", "new")
+	t.Setenv("SHOP_KEY", newKey)
 	t.Setenv("PORT", "6380")
 	t.Setenv("POOL", "20")
 }
@@ -40,9 +45,10 @@ func TestLoadReadsEverything(t *testing.T) {
 	c, err := Load(path)
 
 	require.NoError(t, err)
+	c.origin = nil
 	require.Equal(t, Config{
 		Node:    NodeConfig{Name: "web-1", Metadata: map[string]string{"zone": "a"}},
-		Cluster: ClusterConfig{Name: "shop", Keys: []string{"new", "old"}, SignPubSub: true},
+		Cluster: ClusterConfig{Name: "shop", Keys: []string{newKey, oldKey}, SignPubSub: true},
 		Transports: map[string]TransportConfig{
 			"store": {Kind: "redis", URL: "redis://127.0.0.1:6380/0", Options: map[string]any{
 				"pool_size": 20, "tls": map[string]any{"ca": "/etc/ca.pem", "verify": true},
@@ -76,7 +82,7 @@ func TestLoadIsStrict(t *testing.T) {
 		"no transport":         {"node: {name: a}", "no transport is configured"},
 		"which one":            {"transports: {a: {url: 'memory:'}, b: {url: 'memory:'}}", "there are 2 transports (a, b); say under use:"},
 		"unused":               {"transports: {a: {url: 'memory:'}, b: {url: 'memory:'}}\nuse: {cache: a}", `transport "b" is used for nothing`},
-		"not configured":       {"use: {cache: c}" + end, `use.cache names transport "c", which is not configured; there are: m`},
+		"not configured":       {"use: {cache: c}" + end, `use.cache: it names transport "c", which is not configured; there are: m`},
 		"neither kind nor url": {"transports: {m: {}}", "neither kind nor url"},
 		"odd cluster":          {"cluster: {name: 'a b'}" + end, "cluster.name"},
 	} {
@@ -174,4 +180,51 @@ func FuzzParse(f *testing.F) {
 			require.ErrorIs(t, err, fault.Invalid)
 		}
 	})
+}
+
+func TestWhatCannotGoTogetherIsToldWithFileLineAndKey(t *testing.T) {
+	for name, c := range map[string]struct{ yaml, says string }{
+		"not configured":       {"transports:\n  m: {url: 'memory:'}\nuse:\n  cache: m\n  rpc: c\n", `f.yaml:5: use.rpc`},
+		"unused":               {"transports:\n  a: {url: 'memory:'}\n  b:\n    url: 'memory:'\nuse: {cache: a}\n", `f.yaml:3: transports.b`},
+		"neither kind nor url": {"node: {name: a}\ntransports:\n  m: {}\n", `f.yaml:3: transports.m`},
+		"which one":            {"transports:\n  a: {url: 'memory:'}\n  b: {url: 'memory:'}\n", "f.yaml:1: transports"},
+		"no transport":         {"node: {name: a}\n", "f.yaml:1: transports"},
+		"odd cluster":          {"transports: {m: {url: 'memory:'}}\ncluster:\n  name: a b\n", "f.yaml:3: cluster.name"},
+		"negative":             {"transports: {m: {url: 'memory:'}}\nshutdown: -3s\n", "f.yaml:2: shutdown"},
+		"long name":            {"transports: {m: {url: 'memory:'}}\nnode:\n  name: " + strings.Repeat("n", 129) + "\n", "f.yaml:3: node.name"},
+		"secret without a key": {"transports: {m: {url: 'memory:'}}\ncluster:\n  secret: true\n", "f.yaml:3: cluster.secret"},
+		"signed without a key": {"transports: {m: {url: 'memory:'}}\ncluster:\n  sign_pubsub: true\n", "f.yaml:3: cluster.sign_pubsub"},
+		"no key":               {"transports: {m: {url: 'memory:'}}\ncluster:\n  keys: ['" + newKey + "', hush]\n", "f.yaml:3: cluster.keys"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse("f.yaml", []byte(c.yaml))
+
+			require.ErrorIs(t, err, fault.Invalid)
+			require.ErrorContains(t, err, c.says)
+			require.NotContains(t, err.Error(), "hush")
+		})
+	}
+}
+
+func TestWhatATransportRefusesIsToldWithFileLineAndKey(t *testing.T) {
+	c, err := Parse("f.yaml", []byte("transports:\n  m:\n    url: 'memory:'\n    pool_size: 3\n"))
+	require.NoError(t, err)
+
+	_, err = Open(t.Context(), c)
+
+	require.ErrorIs(t, err, fault.Invalid)
+	require.ErrorContains(t, err, "f.yaml:4: transports.m.pool_size")
+}
+
+func TestOnlyOneDocumentIsRead(t *testing.T) {
+	_, err := Parse("f.yaml", []byte("transports: {m: {url: 'memory:'}}\n---\ncluster: {name: shop}\n"))
+
+	require.ErrorIs(t, err, fault.Invalid, "the second would be left out without a word")
+	require.ErrorContains(t, err, "f.yaml")
+}
+
+func TestAKeyThatStandsTwiceInAnOptionIsRefused(t *testing.T) {
+	_, err := Parse("f.yaml", []byte("transports:\n  m:\n    url: 'memory:'\n    x:\n      y: 1\n      y: 2\n"))
+
+	require.ErrorContains(t, err, "f.yaml:6: transports.m.x.y: the key stands here twice")
 }

@@ -21,6 +21,7 @@ import (
 type decoder struct {
 	file   string
 	lookup func(string) (string, bool)
+	lines  map[string]int // of the keys, by path
 }
 
 // maxPath bounds the path of a key, and so how deep values nest: an alias may lead to itself.
@@ -109,6 +110,7 @@ func (d decoder) structure(n *yaml.Node, path string, v reflect.Value) error {
 			return d.fail(key, at, "the key stands here twice")
 		}
 		seen[key.Value] = true
+		d.lines[at] = key.Line
 		field, known := fields[key.Value]
 		switch {
 		case known:
@@ -157,6 +159,7 @@ func (d decoder) mapping(n *yaml.Node, path string, v reflect.Value) error {
 		if v.MapIndex(key).IsValid() {
 			return d.fail(n.Content[i], at, "the key stands here twice")
 		}
+		d.lines[at] = n.Content[i].Line
 		element := reflect.New(v.Type().Elem()).Elem()
 		if err := d.value(n.Content[i+1], at, element); err != nil {
 			return err
@@ -192,11 +195,15 @@ func (d decoder) any(n *yaml.Node, path string) (any, error) {
 	case yaml.MappingNode:
 		all := map[string]any{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			value, err := d.any(n.Content[i+1], join(path, n.Content[i].Value))
+			key, at := n.Content[i].Value, join(path, n.Content[i].Value)
+			if _, twice := all[key]; twice {
+				return nil, d.fail(n.Content[i], at, "the key stands here twice")
+			}
+			value, err := d.any(n.Content[i+1], at)
 			if err != nil {
 				return nil, err
 			}
-			all[n.Content[i].Value] = value
+			all[key] = value
 		}
 		return all, nil
 	case yaml.SequenceNode:

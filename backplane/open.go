@@ -27,15 +27,15 @@ func openTransports(ctx context.Context, c Config) (*opened, error) {
 			Kind: t.Kind, URL: t.URL, Namespace: c.Cluster.Name, Options: t.Options, Logger: c.Logger.With("transport", name),
 		})
 		if err != nil {
-			return nil, errors.Join(fault.In(err, "backplane: open", name), o.close())
+			return nil, errors.Join(c.origin.placeOf(name, t, fault.In(err, "backplane: open", name)), o.close())
 		}
 		o.all[name] = transport
 	}
 	if err := o.offers(c.Use); err != nil {
-		return nil, errors.Join(err, o.close())
+		return nil, errors.Join(c.origin.place(err), o.close())
 	}
 	if err := o.mayGoWithoutKey(c); err != nil {
-		return nil, errors.Join(err, o.close())
+		return nil, errors.Join(c.origin.place(err), o.close())
 	}
 	return o, nil
 }
@@ -55,7 +55,7 @@ func (o *opened) offers(u Use) error {
 			"cache": t.Cache() != nil, "queue": t.Queue() != nil, "pubsub": t.PubSub() != nil, "rpc": transports.RPCOf(t) != nil,
 		}
 		if !has[each.concern] {
-			return invalid("use.%s names transport %q, but kind %s offers none", each.concern, each.transport, t.Kind())
+			return invalid("use."+each.concern, "it names transport %q, but kind %s offers none", each.transport, t.Kind())
 		}
 	}
 	return nil
@@ -71,7 +71,7 @@ func (o *opened) mayGoWithoutKey(c Config) error {
 		return nil
 	}
 	if !c.Cluster.Insecure {
-		return invalid("the cluster has no key, so whoever reaches %s could call any method; make one with \"backplane key\" and give it as cluster.keys (or in %s), or set cluster.insecure: true", t.Kind(), KeyVariable)
+		return invalid("cluster.keys", "the cluster has no key, so whoever reaches %s could call any method; make one with \"backplane key\" and give it as cluster.keys (or in %s), or set cluster.insecure: true", t.Kind(), KeyVariable)
 	}
 	c.Logger.Warn("cluster.insecure is set: frames between nodes are not signed, and whoever reaches the transport can call any method", "transport", t.Kind())
 	return nil

@@ -22,14 +22,14 @@ func URL(address string) Config {
 	base, query, _ := strings.Cut(address, "?")
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		c.err = invalid("the query of %s does not parse", transports.Redact(address))
+		c.err = invalid("url", "the query of %s does not parse", transports.Redact(address))
 		return c
 	}
 	c.Cluster.Name = values.Get("cluster")
 	c.Node.Name = values.Get("node")
 	if s := values.Get("insecure"); s != "" {
 		if c.Cluster.Insecure, err = strconv.ParseBool(s); err != nil {
-			c.err = invalid("insecure=%s: write true or false", s)
+			c.err = invalid("url", "insecure=%s: write true or false", s)
 		}
 	}
 	for _, ours := range []string{"cluster", "node", "insecure"} {
