@@ -69,7 +69,7 @@ func TestLoadIsStrict(t *testing.T) {
 		"number for a string":  {"node: {name: 12}" + end, "node.name: expected a string, found a number; put it in quotes"},
 		"string for a list":    {"cluster: {keys: hush}" + end, "cluster.keys: expected a list, found a string"},
 		"list for a string":    {"node: {name: [a]}" + end, "node.name: expected a string, found a list"},
-		"word for a bool":      {"cluster: {insecure: maybe}" + end, `cluster.insecure: expected true or false, found "maybe"`},
+		"word for a bool":      {"cluster: {insecure: maybe}" + end, `cluster.insecure: expected true or false, found a string`},
 		"no unit":              {"shutdown: 30" + end, `shutdown: expected a duration such as "30s" or "5m", found "30"`},
 		"negative":             {"shutdown: -3s" + end, "must not be negative"},
 		"twice":                {"node: {name: a, name: b}" + end, "twice"},
@@ -227,4 +227,18 @@ func TestAKeyThatStandsTwiceInAnOptionIsRefused(t *testing.T) {
 	_, err := Parse("f.yaml", []byte("transports:\n  m:\n    url: 'memory:'\n    x:\n      y: 1\n      y: 2\n"))
 
 	require.ErrorContains(t, err, "f.yaml:6: transports.m.x.y: the key stands here twice")
+}
+
+// Its name invites it.
+func TestASecretInPlaceOfTrueIsNotShown(t *testing.T) {
+	t.Setenv("HUSH", "hush")
+	for _, value := range []string{"hush", "${HUSH}", "'hush'"} {
+		_, err := Parse("f.yaml", []byte("transports: {m: {url: 'memory:'}}\ncluster:\n  secret: "+value+"\n"))
+
+		require.ErrorContains(t, err, "f.yaml:3: cluster.secret: expected true or false")
+		require.NotContains(t, err.Error(), "hush")
+	}
+	_, err := Parse("f.yaml", []byte("transports: {m: {url: 'memory:'}}\nshutdown: ${HUSH}\n"))
+	require.ErrorContains(t, err, "shutdown: expected a duration")
+	require.NotContains(t, err.Error(), "hush")
 }

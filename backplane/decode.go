@@ -73,7 +73,12 @@ func (d decoder) value(n *yaml.Node, path string, v reflect.Value) error {
 var duration = reflect.TypeFor[time.Duration]()
 
 func (d decoder) scalar(n *yaml.Node, path, text string, expanded bool, v reflect.Value) error {
-	wrong := func() error { return d.fail(n, path, "expected %s, found %.40q", expected(v), text) }
+	wrong := func() error {
+		if expanded || v.Kind() == reflect.Bool {
+			return d.fail(n, path, "expected %s, found %s", expected(v), found(n)) // of cluster.secret, it may be the secret
+		}
+		return d.fail(n, path, "expected %s, found %.40q", expected(v), text)
+	}
 	switch {
 	case v.Type() == duration:
 		parsed, err := time.ParseDuration(text)
