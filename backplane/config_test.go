@@ -242,3 +242,14 @@ func TestASecretInPlaceOfTrueIsNotShown(t *testing.T) {
 	require.ErrorContains(t, err, "shutdown: expected a duration")
 	require.NotContains(t, err.Error(), "hush")
 }
+
+func TestADefaultMayHoldADollar(t *testing.T) {
+	lookup := func(string) (string, bool) { return "", false }
+
+	got, _, err := expand("${A:-pa$$word}", lookup)
+
+	require.NoError(t, err)
+	require.Equal(t, "pa$word", got, "as outside of one")
+	_, _, err = expand("${A:-${B}}", lookup)
+	require.ErrorContains(t, err, "default", "it would be the text ${B")
+}
