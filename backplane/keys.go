@@ -4,6 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
+	"strings"
 
 	"github.com/gobackplane/backplane/pubsub"
 )
@@ -15,7 +16,7 @@ func clusterKeys(c ClusterConfig) []string {
 	keys := make([]string, len(c.Keys))
 	for i, key := range c.Keys {
 		keys[i] = key
-		secret, err := base64.StdEncoding.DecodeString(key)
+		secret, err := base64.StdEncoding.DecodeString(strings.TrimSpace(key)) // as envelope.ParseRing does
 		if err != nil || len(secret) != 32 {
 			continue
 		}

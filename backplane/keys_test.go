@@ -17,3 +17,13 @@ func TestEachClusterHasKeysOfItsOwn(t *testing.T) {
 	require.Len(t, shop[0], len(key))
 	require.Equal(t, "hush", shop[1], "what is no key is left for RPC to refuse")
 }
+
+// A space or a line's end comes along easily when a key is pasted, or read from a file.
+func TestSpaceAroundAKeyIsNoPartOfIt(t *testing.T) {
+	const key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+	require.Equal(t,
+		clusterKeys(ClusterConfig{Name: "shop", Keys: []string{key}}),
+		clusterKeys(ClusterConfig{Name: "shop", Keys: []string{" \t" + key + " \r\n"}}),
+		"or the node would sign with another key than all others")
+}
