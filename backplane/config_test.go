@@ -78,7 +78,8 @@ func TestLoadIsStrict(t *testing.T) {
 		"unclosed":             {"node: {name: '${A'}" + end, "without a closing }"},
 		"contains itself":      {"transports: {m: {url: 'memory:', x: &x [*x]}}", "nested too deeply"},
 		"empty":                {"", "the file is empty"},
-		"not YAML":             {"a: [", "f.yaml"},
+		"not YAML":             {"a: [", "f.yaml:2: did not find"},
+		"braces, no quotes":    {"node:\n  name: a\ncluster: {keys: [${A}]}" + end, "f.yaml:3: did not find expected ',' or ']'; a value with ${ in it needs quotes within"},
 		"no transport":         {"node: {name: a}", "no transport is configured"},
 		"which one":            {"transports: {a: {url: 'memory:'}, b: {url: 'memory:'}}", "there are 2 transports (a, b); say under use:"},
 		"unused":               {"transports: {a: {url: 'memory:'}, b: {url: 'memory:'}}\nuse: {cache: a}", `transport "b" is used for nothing`},
@@ -94,6 +95,12 @@ func TestLoadIsStrict(t *testing.T) {
 			require.NotContains(t, err.Error(), "hush", "a secret in the wrong place is not shown")
 		})
 	}
+}
+
+func TestWhatIsWrongWithTheYAMLIsSaidOnce(t *testing.T) {
+	_, err := Parse("f.yaml", []byte("a: ["))
+
+	require.Equal(t, 1, strings.Count(err.Error(), "did not find"), err.Error())
 }
 
 func TestLoadNamesTheFileThatIsNotThere(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,12 +34,28 @@ func (d decoder) decode(data []byte, into any) error {
 		if len(bytes.TrimSpace(data)) == 0 {
 			return d.fail(&yaml.Node{Line: 1}, "", "the file is empty")
 		}
-		return &fault.Error{Code: fault.Invalid, Op: "backplane: load", Subject: d.file, Message: strings.TrimPrefix(err.Error(), "yaml: "), Err: err}
+		return d.syntax(err, data)
 	}
 	if len(doc.Content) == 0 {
 		return d.fail(&yaml.Node{Line: 1}, "", "the file is empty")
 	}
 	return d.value(doc.Content[0], "", reflect.ValueOf(into).Elem())
+}
+
+var yamlLine = regexp.MustCompile(`^line (\d+): `)
+
+// syntax is what the library says of text that is no YAML, in the form of all other messages.
+func (d decoder) syntax(err error, data []byte) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	at := &yaml.Node{Line: 1}
+	if line := yamlLine.FindStringSubmatch(text); line != nil {
+		at.Line, _ = strconv.Atoi(line[1])
+		text = text[len(line[0]):]
+	}
+	if bytes.Contains(data, []byte("${")) {
+		text += `; a value with ${ in it needs quotes within { } and [ ]`
+	}
+	return d.fail(at, "", "%s", text)
 }
 
 func (d decoder) fail(at *yaml.Node, path, format string, args ...any) error {
