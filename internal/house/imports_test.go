@@ -28,6 +28,7 @@ var may = map[string][]string{
 	"transports":            {"fault", "internal", "cache", "queue", "pubsub", "rpc"},
 	"transports/memory":     {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
 	"transports/redis":      {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
+	"transports/nats":       {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
 	"conformance":           {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
 	"conformance/saboteurs": {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "conformance"},
 	"backplane":             {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
@@ -99,7 +100,8 @@ func TestApplicationsDoNotCompileWhatTheyDoNotName(t *testing.T) {
 		"testing":                        {"conformance", "conformance/saboteurs", "cmd", "internal", "examples"},
 		"github.com/stretchr/testify":    {"conformance", "conformance/saboteurs", "cmd", "internal"},
 		"github.com/redis/go-redis":      {"transports/redis", "cmd", "internal", "examples"},
-		"github.com/nats-io":             {"cmd", "examples"},
+		"github.com/nats-io":             {"transports/nats", "transports/nats/embedded", "cmd", "internal", "examples"},
+		"github.com/nats-io/nats-server": {"transports/nats/embedded", "cmd", "internal"},
 		"github.com/hashicorp/go-plugin": {"cmd", "examples"},
 	}
 	for _, p := range packages(t) {
