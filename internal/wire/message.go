@@ -3,6 +3,8 @@ package wire
 
 import (
 	"encoding/binary"
+	"strings"
+	"unsafe"
 
 	"github.com/gobackplane/backplane/fault"
 )
@@ -86,7 +88,22 @@ func MessageSize(m *Message) int {
 
 // ReadMessage reads a frame. The message shares no memory that can be written with it, nor with another reading of it.
 // What it cannot read is Corrupt.
-func ReadMessage(frame string) (m Message, err error) {
+func ReadMessage(frame string) (Message, error) {
+	m, err := readMessage(frame)
+	if m.hasPayload {
+		m.Payload = []byte(m.rest)
+	}
+	return m.Message, err
+}
+
+// reading is a message whose payload is still to be taken from the rest of its frame.
+type reading struct {
+	Message
+	hasPayload bool
+	rest       string
+}
+
+func readMessage(frame string) (m reading, err error) {
 	if len(frame) < 2 {
 		return m, fault.New(fault.Corrupt, "a message of %d bytes is no frame of ours; is something else publishing on this channel?", len(frame))
 	}
@@ -108,12 +125,11 @@ func ReadMessage(frame string) (m Message, err error) {
 		m.Headers = r.headers()
 	}
 	if r.short {
-		return Message{}, fault.New(fault.Corrupt, "the message ends too early, after %d bytes", len(frame))
+		return reading{}, fault.New(fault.Corrupt, "the message ends too early, after %d bytes", len(frame))
 	}
-	if fields&hasPayload != 0 {
-		m.Payload = []byte(r.rest)
-	} else if r.rest != "" {
-		return Message{}, fault.New(fault.Corrupt, "the message has %d bytes too many", len(r.rest))
+	m.hasPayload, m.rest = fields&hasPayload != 0, r.rest
+	if !m.hasPayload && r.rest != "" {
+		return reading{}, fault.New(fault.Corrupt, "the message has %d bytes too many", len(r.rest))
 	}
 	return m, nil
 }
@@ -168,4 +184,31 @@ func (r *reader) headers() map[string]string {
 		headers[key] = r.string()
 	}
 	return headers
+}
+
+// OpenMessage is ReadMessage for a frame that the caller gives away: the payload is a part of it, and everything else a
+// copy. A sender equal to known is known itself, which spares a copy of what rarely changes from one frame to the next.
+func OpenMessage(frame []byte, known string) (Message, error) {
+	m, err := readMessage(unsafe.String(unsafe.SliceData(frame), len(frame)))
+	if err != nil {
+		return Message{}, err
+	}
+	// What was read shares the frame's memory, which its new owner may write to, and keeps all of it alive.
+	if m.Sender == known {
+		m.Sender = known
+	} else {
+		m.Sender = strings.Clone(m.Sender)
+	}
+	if len(m.Headers) > 0 {
+		own := make(map[string]string, len(m.Headers))
+		for key, value := range m.Headers {
+			own[strings.Clone(key)] = strings.Clone(value)
+		}
+		m.Headers = own
+	}
+	if m.hasPayload {
+		start := len(frame) - len(m.rest)
+		m.Payload = frame[start:len(frame):len(frame)]
+	}
+	return m.Message, nil
 }

@@ -56,22 +56,21 @@ type Transport struct {
 // closer is a part of the transport that has goroutines to end. close waits for them.
 type closer interface{ close() }
 
-// assemble makes the transport's parts, on a connection that stands.
+// assemble makes the transport's parts, on a connection that stands. What they have open is closed in the same order.
 func (t *Transport) assemble(ctx context.Context) error {
-	type part struct {
-		make func() (closer, error)
-	}
-	parts := []part{
-		{func() (c closer, err error) { t.cached, c, err = newCache(ctx, t.core); return c, err }},
-		{func() (c closer, err error) { t.queued, c, err = newQueue(ctx, t.core); return c, err }},
-	}
-	for _, p := range parts {
-		made, err := p.make()
+	c := t.core
+	for _, make := range []func() (closer, error){
+		func() (part closer, err error) { t.cached, part, err = newCache(ctx, c); return part, err },
+		func() (part closer, err error) { t.queued, part, err = newQueue(ctx, c); return part, err },
+		func() (part closer, err error) { t.rpcs, part, err = newRPC(c); return part, err },
+		func() (part closer, err error) { t.pubsubs, part, err = newPubSub(c); return part, err },
+	} {
+		part, err := make()
 		if err != nil {
-			return err
+			return c.fault(err, "", "")
 		}
-		if made != nil {
-			t.closers = append(t.closers, made)
+		if part != nil {
+			t.closers = append(t.closers, part)
 		}
 	}
 	return nil

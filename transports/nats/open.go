@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 const (
 	firstBackoff   = 200 * time.Millisecond // the pause after the first failed attempt to connect; it doubles
 	healthPatience = 5 * time.Second
+
+	longestPatience = 15 * time.Second
 )
 
 // Open connects to the servers that s.URL and s.Options name. It tries as often as option attempts says (3), and the error
@@ -52,6 +55,8 @@ func Open(ctx context.Context, s transports.Settings) (transports.Transport, err
 		return nil, located(err, op, s.Namespace)
 	}
 	t := c.transport(s)
+	t.core.link = &link{dialer: net.Dialer{Timeout: c.dialTimeout}, silence: c.silence}
+	t.core.losses = &t.core.link.lost
 	if err := persist(ctx, c.attempts, func() error { return c.connect(ctx, t, s) }); err != nil {
 		t.end(errClosed)
 		return nil, located(err, op, c.address())
@@ -83,6 +88,8 @@ func New(ctx context.Context, nc *nats.Conn, s transports.Settings) (*Transport,
 	c.silence = nc.Opts.PingInterval * time.Duration(nc.Opts.MaxPingsOut+1)
 	t := c.transport(s)
 	t.core.nc = nc
+	t.core.losses = new(observers)
+	t.closers = append(t.closers, follow(t.core))
 	if err := t.start(ctx, c.domain); err != nil {
 		_ = t.Close() // always nil
 		return nil, located(err, op, c.address())
@@ -94,6 +101,7 @@ func New(ctx context.Context, nc *nats.Conn, s transports.Settings) (*Transport,
 func (c *config) transport(s transports.Settings) *Transport {
 	t := &Transport{core: &core{
 		ns: s.Namespace, log: loggerOf(s), replicas: c.replicas, storage: c.storageType(), address: c.address(),
+		patience: min(2*c.silence+c.dialTimeout, longestPatience), silence: c.silence,
 	}}
 	t.core.life, t.end = context.WithCancelCause(context.Background())
 	return t
@@ -135,6 +143,7 @@ func (c *config) connect(ctx context.Context, t *Transport, s transports.Setting
 // handlers are what the client calls when something happens to the link.
 func (c *core) handlers() []nats.Option {
 	return []nats.Option{
+		nats.SetCustomDialer(c.link),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if c.life.Err() == nil {
 				c.log.Warn("nats: the link was lost; it is being made anew", "address", c.address, "error", err)
@@ -142,7 +151,7 @@ func (c *core) handlers() []nats.Option {
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			c.log.Info("nats: the link is back", "address", nc.ConnectedUrlRedacted())
-			c.watches.tell()
+			c.restored()
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
 			subject := ""
