@@ -189,6 +189,7 @@ func (d *queueDriver) take(ctx context.Context, c *queue.Claim, queues []string,
 		return nil, 0, err
 	}
 	var counted tally
+	var gone []*nats.Msg
 	leased = make([]queue.Leased, 0, len(moves))
 	for i := range moves {
 		m := &moves[i]
@@ -197,10 +198,10 @@ func (d *queueDriver) take(ctx context.Context, c *queue.Claim, queues []string,
 			d.handBack(m.message)
 			err = a.err
 		case a.refused: // it is a leftover: the task has another state
-			d.drop(m.message)
+			gone = append(gone, m.message)
 			dropped++
 		default:
-			d.drop(m.message)
+			gone = append(gone, m.message)
 			if m.lost {
 				counted.add(m.place.queue, countLost, 1)
 			}
@@ -213,6 +214,7 @@ func (d *queueDriver) take(ctx context.Context, c *queue.Claim, queues []string,
 			leased = append(leased, m.task)
 		}
 	}
+	d.drop(ctx, gone)
 	if len(counted) > 0 {
 		if err := d.addTotals(ctx, counted); err != nil {
 			d.core.log.Warn("queue: lost leases were not counted", "error", err)
@@ -221,10 +223,31 @@ func (d *queueDriver) take(ctx context.Context, c *queue.Claim, queues []string,
 	return leased, dropped, ifNone(leased, err)
 }
 
-// drop takes a ready message away, and remembers it in case that the word is lost.
-func (d *queueDriver) drop(m *nats.Msg) {
-	d.recent.add(sequenceOf(m))
-	d.wire.tell(m.Reply, []byte("+ACK"))
+// drop takes ready messages away, and waits until they are, so that nobody counts them any more. A consumer works off
+// such words in order: it answers to the last of its own. They are remembered in case that the words are lost.
+func (d *queueDriver) drop(ctx context.Context, all []*nats.Msg) {
+	last := make(map[string]*nats.Msg, 2)
+	for i := len(all) - 1; i >= 0; i-- {
+		lane := d.names.laneIn(all[i].Subject)
+		if _, later := last[lane]; !later {
+			last[lane] = all[i]
+		}
+	}
+	var ends []*nats.Msg
+	for _, m := range all {
+		d.recent.add(sequenceOf(m))
+		if last[d.names.laneIn(m.Subject)] == m {
+			ends = append(ends, m)
+		} else {
+			d.wire.tell(m.Reply, []byte("+ACK"))
+		}
+	}
+	err := d.wire.ask(ctx, len(ends), func(i int) *nats.Msg {
+		return &nats.Msg{Subject: ends[i].Reply, Data: []byte("+ACK")}
+	}, func(int, *nats.Msg) bool { return true })
+	if err != nil {
+		d.core.log.Debug("queue: what was claimed is cleared away later", "tasks", len(all), "error", err)
+	}
 }
 
 // claimMove is one ready task on its way to a lease, or to its end if its last lease was one too many.

@@ -124,6 +124,17 @@ func (s *queueSubjects) parse(subject string) (taskPlace, bool) {
 	return taskPlace{queue: parts[1], isRaw: parts[0] == "r", kind: parts[2], id: parts[3], n: parts[4]}, true
 }
 
+// laneIn is the part of a ready message's subject that names its lane.
+func (s *queueSubjects) laneIn(subject string) string {
+	rest := subject[min(len(s.root)+len(".t.r."), len(subject)):]
+	if at := strings.IndexByte(rest, '.'); at >= 0 {
+		if end := strings.IndexByte(rest[at+1:], '.'); end >= 0 {
+			return rest[:at+1+end]
+		}
+	}
+	return rest
+}
+
 // taskToken makes a name fit to be one token of a subject: as it is if it is of letters, digits, _ and - alone, and
 // otherwise = and itself in base64. No two names share a token.
 func taskToken(name string) string {
