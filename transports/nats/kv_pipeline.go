@@ -32,6 +32,7 @@ type request struct {
 	data    []byte
 	first   *nats.Msg // sent before it, without an answer of its own: the first message of an atomic batch
 	weight  int64     // bytes in flight; 0: what an answer of unknown size is taken for
+	repeats bool      // it may be asked twice
 
 	// more takes an answer's messages until it returns false; nil: there is one, which answer then is.
 	more   func(*nats.Msg) bool
@@ -47,25 +48,47 @@ type volley struct {
 	left atomic.Int64
 	done chan struct{}
 
-	seen    int64 // what was left when patience was last asked
-	patient *time.Timer
-	stalled chan struct{} // closed when no answer has come for too long
+	x        *pipeline
+	requests []*request
+	seen     int64         // what was left when it was looked at last
+	idle     time.Duration // since the last answer
+	patient  *time.Timer
+	stalled  chan struct{} // closed when no answer has come for too long
 }
 
-func newVolley(size int) *volley {
-	v := &volley{done: make(chan struct{}), seen: int64(size), stalled: make(chan struct{})}
+func (x *pipeline) newVolley(requests []*request) *volley {
+	v := &volley{x: x, requests: requests, done: make(chan struct{}), seen: int64(len(requests)), stalled: make(chan struct{})}
 	v.left.Store(v.seen)
-	v.patient = time.AfterFunc(answerWithin, v.lookUp)
+	v.patient = time.AfterFunc(askAgainAfter, v.lookUp)
 	return v
 }
 
-// lookUp has patience for as long as answers come: a batch may take a slow disk many seconds.
+// lookUp has patience for as long as answers come: a batch may take a slow disk many seconds. What can be asked twice is
+// asked again.
 func (v *volley) lookUp() {
 	if left := v.left.Load(); left < v.seen {
-		v.seen = left
-		v.patient.Reset(answerWithin)
-	} else {
+		v.seen, v.idle = left, 0
+	} else if v.idle += askAgainAfter; v.idle >= answerWithin {
 		close(v.stalled)
+		return
+	} else {
+		v.x.askAgain(v.requests)
+	}
+	v.patient.Reset(askAgainAfter)
+}
+
+// askAgain sends those requests again that can be and have no answer yet.
+func (x *pipeline) askAgain(requests []*request) {
+	x.mu.Lock()
+	var again []*request
+	for _, r := range requests {
+		if r.repeats && x.waiting[r.number] == r {
+			again = append(again, r)
+		}
+	}
+	x.mu.Unlock()
+	for _, r := range again {
+		_ = x.send(r) // what cannot be sent now has its time
 	}
 }
 
@@ -77,7 +100,12 @@ func (v *volley) landed() {
 
 // answerWithin bounds the wait for the next answer. A server that leads the stream answers in milliseconds, and a new leader is
 // chosen within a few seconds.
-const answerWithin = 5 * time.Second
+//
+// While a stream of a cluster has just been made, or has just got a new leader, servers leave questions without an answer.
+const (
+	answerWithin  = 5 * time.Second
+	askAgainAfter = 500 * time.Millisecond
+)
 
 func newPipeline(nc *nats.Conn, life context.Context) (*pipeline, error) {
 	x := &pipeline{
@@ -104,7 +132,7 @@ func (x *pipeline) do(ctx context.Context, requests ...*request) error {
 	if len(requests) == 0 {
 		return nil
 	}
-	v := newVolley(len(requests))
+	v := x.newVolley(requests)
 	defer v.patient.Stop()
 	sent := 0
 	defer func() { x.forget(requests[:sent]) }()

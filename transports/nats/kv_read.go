@@ -38,9 +38,9 @@ func (m *stored) storedAt() (time.Time, error) {
 func (s *store) readLast(subject string) *request {
 	if s.leader.Load() {
 		// The subject needs no quoting: see kv_key.go.
-		return &request{subject: s.api + "STREAM.MSG.GET." + s.stream, data: []byte(`{"last_by_subj":"` + subject + `"}`)}
+		return &request{repeats: true, subject: s.api + "STREAM.MSG.GET." + s.stream, data: []byte(`{"last_by_subj":"` + subject + `"}`)}
 	}
-	return &request{subject: s.api + "DIRECT.GET." + s.stream + "." + subject}
+	return &request{repeats: true, subject: s.api + "DIRECT.GET." + s.stream + "." + subject}
 }
 
 // found reads the answer to readLast.

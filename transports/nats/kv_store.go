@@ -105,11 +105,11 @@ func (s *store) ready(ctx context.Context) error {
 	if s.open.Load() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, nats.ErrTimeout)
+	within, cancel := context.WithTimeout(ctx, streamWithin)
 	defer cancel()
-	err := s.provide(ctx)
-	if err != nil && errors.Is(context.Cause(ctx), nats.ErrTimeout) {
-		return nats.ErrTimeout
+	err := s.provide(within)
+	if err != nil && errors.Is(err, within.Err()) && ctx.Err() == nil {
+		err = nats.ErrTimeout
 	}
 	if err != nil {
 		return err
@@ -118,20 +118,18 @@ func (s *store) ready(ctx context.Context) error {
 	return nil
 }
 
+// A cluster may need several elections until it has made a stream.
+const (
+	streamWithin  = 2 * answerWithin
+	attemptWithin = time.Second
+)
+
 // provide finds or makes the stream, and learns about it. A cluster that is about to choose a leader, or to make the stream
 // for another node, is asked again.
 func (s *store) provide(ctx context.Context) error {
 	for {
 		err := s.provideOnce(ctx)
-		var refusal *jetstream.APIError
-		passing := errors.Is(err, nats.ErrNoResponders)
-		if errors.As(err, &refusal) {
-			switch refusal.ErrorCode {
-			case jetstream.JSErrCodeStreamNotFound, jetstream.JSErrCodeStreamNameInUse, apiClusterNotAvail, apiClusterNotLeader:
-				passing = true
-			}
-		}
-		if err == nil || !passing {
+		if err == nil || !passing(err) || ctx.Err() != nil {
 			return err
 		}
 		if s.pause(ctx, noLeaderPause) != nil {
@@ -140,12 +138,27 @@ func (s *store) provide(ctx context.Context) error {
 	}
 }
 
+// passing says whether an error may be another, or none, a moment later.
+func passing(err error) bool {
+	var refusal *jetstream.APIError
+	if errors.As(err, &refusal) {
+		switch refusal.ErrorCode {
+		case jetstream.JSErrCodeStreamNotFound, jetstream.JSErrCodeStreamNameInUse, apiClusterNotAvail, apiClusterNotLeader:
+			return true
+		}
+		return false
+	}
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded)
+}
+
 func (s *store) provideOnce(ctx context.Context) error {
-	stream, err := s.core.js.Stream(ctx, s.stream)
+	within, cancel := context.WithTimeout(ctx, attemptWithin)
+	defer cancel()
+	stream, err := s.core.js.Stream(within, s.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = s.core.js.CreateStream(ctx, s.config())
+		stream, err = s.core.js.CreateStream(within, s.config())
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node made it meanwhile, with another first sequence
-			stream, err = s.core.js.Stream(ctx, s.stream)
+			stream, err = s.core.js.Stream(within, s.stream)
 		}
 	}
 	if err != nil {
@@ -156,7 +169,7 @@ func (s *store) provideOnce(ctx context.Context) error {
 		return err
 	}
 	s.leader.Store(have.Replicas > 1)
-	return s.readClock(ctx)
+	return s.readClock(within)
 }
 
 // config is the stream as it is made.
@@ -280,7 +293,7 @@ func (s *store) readClock(ctx context.Context) error {
 
 // state is the stream's last sequence, as its leader knows it.
 func (s *store) state(ctx context.Context, do func(context.Context, ...*request) error) (last uint64, err error) {
-	r := &request{subject: s.api + "STREAM.INFO." + s.stream}
+	r := &request{subject: s.api + "STREAM.INFO." + s.stream, repeats: true}
 	asked := time.Now()
 	if err := do(ctx, r); err != nil {
 		return 0, err
