@@ -18,17 +18,20 @@ func (d *queueDriver) Extend(ctx context.Context, refs []queue.Ref) ([]error, er
 		return nil, err
 	}
 	errs := make([]error, len(refs))
-	var all, open []*grip
+	var all, open, strange []*grip
 	for i, ref := range refs {
 		if errs[i] = d.check.Ref(op, ref); errs[i] != nil {
 			continue
 		}
 		h, ok := d.hold(i, ref)
-		if !ok {
-			errs[i] = d.leaseLost(op, ref)
-			continue
+		if all = append(all, h); ok {
+			open = append(open, h)
+		} else {
+			strange = append(strange, h)
 		}
-		all, open = append(all, h), append(open, h)
+	}
+	if _, err := d.find(ctx, op, strange); err != nil {
+		return nil, d.core.fault(err, op, "")
 	}
 	for try := 0; len(open) > 0; try++ {
 		if try == settleTries {

@@ -65,7 +65,8 @@ func (m *moved) forget(n string) {
 	delete(m.to, n)
 }
 
-// hold begins a grip. False: no claim has such a token.
+// hold begins a grip. False: no claim has such a token; the store has to say so all the same, because without it nothing
+// can be said.
 func (d *queueDriver) hold(i int, ref queue.Ref) (*grip, bool) {
 	h := &grip{index: i, ref: ref, queue: taskToken(ref.Queue), id: taskToken(ref.ID)}
 	var ok bool
@@ -111,7 +112,7 @@ func (h *grip) understand(m kept) bool {
 		return false
 	}
 	p, record, err := readTaskRecord(m.data)
-	if err != nil || p.claim != h.token.n {
+	if err != nil || p.claim != h.token.n || p.claim == "" {
 		return false
 	}
 	h.known, h.p, h.record = true, p, record

@@ -43,7 +43,7 @@ func (d *queueDriver) settle(ctx context.Context, s queue.Settlements) ([]error,
 	const op = "queue: settle"
 	errs := make([]error, len(s.Items))
 	var counted tally
-	var open []*grip
+	var open, strange []*grip
 	all := make([]*grip, 0, len(s.Items))
 	stale := map[string]int64{}
 	for i := range s.Items {
@@ -54,11 +54,14 @@ func (d *queueDriver) settle(ctx context.Context, s queue.Settlements) ([]error,
 		h, ok := d.hold(i, item.Ref)
 		h.mark = settlementMark(s.Worker, s.Number, i, h.token.n)
 		all = append(all, h)
-		if !ok {
-			h.err = d.leaseLost(op, item.Ref)
-			continue
+		if ok {
+			open = append(open, h)
+		} else {
+			strange = append(strange, h)
 		}
-		open = append(open, h)
+	}
+	if _, err := d.find(ctx, op, strange); err != nil {
+		return nil, err
 	}
 	for try := 0; len(open) > 0; try++ {
 		if try == settleTries {
