@@ -2,6 +2,7 @@ package servers
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,8 +142,43 @@ func (n *NATS) Restart(ctx context.Context) error {
 	return err
 }
 
-// Pause stops a child process in its tracks (SIGSTOP): its connections stay up and nothing answers.
-func (n *NATS) Pause() error { return n.signal(pause) }
+// Pause stops a child process in its tracks (SIGSTOP): its connections stay up and nothing answers. It returns when that
+// is so, where the system tells (Linux): of several threads some run on for a moment.
+func (n *NATS) Pause() error {
+	if err := n.signal(pause); err != nil {
+		return err
+	}
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
+		if stopped, known := n.stopped(); stopped || !known {
+			break
+		}
+	}
+	return nil
+}
+
+// stopped says whether every thread of the child stands still.
+func (n *NATS) stopped() (stopped, known bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.process == nil {
+		return false, false
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.process.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		return false, false
+	}
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		after := stat[bytes.LastIndexByte(stat, ')')+1:] // the name before it may hold anything
+		if len(after) < 2 || after[1] != 'T' {
+			return false, true
+		}
+	}
+	return true, true
+}
 
 // Resume lets a paused server go on.
 func (n *NATS) Resume() error { return n.signal(resume) }
