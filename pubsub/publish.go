@@ -20,17 +20,21 @@ const opPublish = "pubsub: publish"
 // An error of code Invalid or TooLarge means that nothing was sent. After Unavailable, Canceled or DeadlineExceeded the
 // message may have been sent or not.
 func (p *PubSub) Publish(ctx context.Context, subject string, payload []byte) (Receipt, error) {
-	r, err := p.publishOne(ctx, Message{Subject: subject, Payload: payload})
+	r, err := p.publishOne(ctx, subject, payload)
 	if err != nil {
 		return Receipt{Receivers: -1, Err: err}, err
 	}
 	return r, nil
 }
 
-func (p *PubSub) publishOne(ctx context.Context, m Message) (Receipt, error) {
-	if err := p.usable(ctx, opPublish, m.Subject); err != nil {
+func (p *PubSub) publishOne(ctx context.Context, subject string, payload []byte) (Receipt, error) {
+	if err := p.usable(ctx, opPublish, subject); err != nil {
 		return Receipt{}, err
 	}
+	if p.hand != nil {
+		return p.hand.publish(p, subject, payload)
+	}
+	m := Message{Subject: subject, Payload: payload}
 	if err := p.prepare(&m); err != nil {
 		return Receipt{}, err
 	}
@@ -98,6 +102,11 @@ func (p *PubSub) prepare(m *Message) error {
 	if err := p.checkSubject(m.Subject); err != nil {
 		return err
 	}
+	return p.seals(m)
+}
+
+// seals seals a message, and checks its size.
+func (p *PubSub) seals(m *Message) error {
 	if p.seal != nil {
 		if err := p.seal.seal(m); err != nil {
 			return fault.In(err, opPublish, m.Subject)
@@ -121,6 +130,9 @@ func weigh(m *Message) int {
 
 // dispatch sends messages when the lines of all their subjects are free for it.
 func (p *PubSub) dispatch(ctx context.Context, messages []Message) ([]Receipt, error) {
+	if p.hand != nil {
+		return p.hand.publishMany(ctx, p, messages)
+	}
 	for i := range messages {
 		if messages[i].Subject != messages[0].Subject {
 			return p.dispatchMixed(ctx, messages)
