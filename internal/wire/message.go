@@ -89,11 +89,14 @@ func MessageSize(m *Message) int {
 // ReadMessage reads a frame. The message shares no memory that can be written with it, nor with another reading of it.
 // What it cannot read is Corrupt.
 func ReadMessage(frame string) (Message, error) {
-	m, err := readMessage(frame)
+	var m reading
+	if err := m.read(frame); err != nil {
+		return Message{}, err
+	}
 	if m.hasPayload {
 		m.Payload = []byte(m.rest)
 	}
-	return m.Message, err
+	return m.Message, nil
 }
 
 // reading is a message whose payload is still to be taken from the rest of its frame.
@@ -103,16 +106,16 @@ type reading struct {
 	rest       string
 }
 
-func readMessage(frame string) (m reading, err error) {
+func (m *reading) read(frame string) error {
 	if len(frame) < 2 {
-		return m, fault.New(fault.Corrupt, "a message of %d bytes is no frame of ours; is something else publishing on this channel?", len(frame))
+		return fault.New(fault.Corrupt, "a message of %d bytes is no frame of ours; is something else publishing on this channel?", len(frame))
 	}
 	if frame[0] != messageVersion {
-		return m, fault.New(fault.Corrupt, "the message's format has version %d, this node reads %d; upgrade it, or find out who publishes on this channel", frame[0], messageVersion)
+		return fault.New(fault.Corrupt, "the message's format has version %d, this node reads %d; upgrade it, or find out who publishes on this channel", frame[0], messageVersion)
 	}
 	fields := frame[1]
 	if fields&^byte(knownFields) != 0 {
-		return m, fault.New(fault.Corrupt, "the message has fields %#x, this node knows %#x; upgrade it", fields, knownFields)
+		return fault.New(fault.Corrupt, "the message has fields %#x, this node knows %#x; upgrade it", fields, knownFields)
 	}
 	r := reader{rest: frame[2:]}
 	if fields&hasSender != 0 {
@@ -125,13 +128,13 @@ func readMessage(frame string) (m reading, err error) {
 		m.Headers = r.headers()
 	}
 	if r.short {
-		return reading{}, fault.New(fault.Corrupt, "the message ends too early, after %d bytes", len(frame))
+		return fault.New(fault.Corrupt, "the message ends too early, after %d bytes", len(frame))
 	}
 	m.hasPayload, m.rest = fields&hasPayload != 0, r.rest
 	if !m.hasPayload && r.rest != "" {
-		return reading{}, fault.New(fault.Corrupt, "the message has %d bytes too many", len(r.rest))
+		return fault.New(fault.Corrupt, "the message has %d bytes too many", len(r.rest))
 	}
-	return m, nil
+	return nil
 }
 
 func appendString(dst []byte, s string) []byte {
@@ -156,17 +159,19 @@ func (r *reader) take(n uint64) string {
 
 func (r *reader) uvarint() uint64 {
 	var value uint64
-	for shift := uint(0); ; shift += 7 {
-		next := r.take(1)
-		if next == "" || shift > 63 || shift == 63 && next[0] > 1 {
-			r.rest, r.short = "", true
-			return 0
+	for i := range min(len(r.rest), binary.MaxVarintLen64) {
+		next := r.rest[i]
+		if i == binary.MaxVarintLen64-1 && next > 1 {
+			break
 		}
-		value |= uint64(next[0]&0x7f) << shift
-		if next[0] < 0x80 {
+		value |= uint64(next&0x7f) << (7 * i)
+		if next < 0x80 {
+			r.rest = r.rest[i+1:]
 			return value
 		}
 	}
+	r.rest, r.short = "", true
+	return 0
 }
 
 func (r *reader) string() string { return r.take(r.uvarint()) }
@@ -189,8 +194,8 @@ func (r *reader) headers() map[string]string {
 // OpenMessage is ReadMessage for a frame that the caller gives away: the payload is a part of it, and everything else a
 // copy. A sender equal to known is known itself, which spares a copy of what rarely changes from one frame to the next.
 func OpenMessage(frame []byte, known string) (Message, error) {
-	m, err := readMessage(unsafe.String(unsafe.SliceData(frame), len(frame)))
-	if err != nil {
+	var m reading
+	if err := m.read(unsafe.String(unsafe.SliceData(frame), len(frame))); err != nil {
 		return Message{}, err
 	}
 	// What was read shares the frame's memory, which its new owner may write to, and keeps all of it alive.

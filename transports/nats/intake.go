@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,30 +22,37 @@ type intake struct {
 	arrived chan *nats.Msg
 	done    chan struct{} // closed when the goroutine has ended
 
-	unmarked atomic.Bool   // a lost link's mark found the channel full
+	unmarked atomic.Bool   // a mark of the link found the channel full
 	held     atomic.Bool   // reading waits for relief
 	relief   chan struct{} // one token when it need not any more
 
 	registering sync.RWMutex // held while a subscription is made, so that none of its messages comes before it is known
 	mu          sync.Mutex
 	outlets     map[*nats.Subscription]*outlet
+	shared      map[string]*outlet // those without a group, by subject
+	changes     atomic.Uint64      // of the outlets and their boxes
 	fences      map[*nats.Msg]chan struct{}
 	removes     []func() // end the telling of what happens to the link
+
+	last found // the goroutine's own
 }
 
-// outlet is where one subscription's messages go.
+// outlet is one subscription at the server, and where its messages go. All subscriptions of a node to the same subject,
+// without a group, share one: the server sends each message once.
 type outlet struct {
-	from *nats.Subscription
-	box  receiver
+	from    *nats.Subscription
+	subject string
+	group   bool
+	boxes   []receiver // guarded by intake.mu; replaced, never changed
 
 	// The goroutine's own.
 	gapDue  bool // the link was lost since the last message
 	dropped int  // what the client had counted when it was asked last
 }
 
-// receiver takes in what came; it does not block.
+// receiver takes in what came; it does not block. Messages that are shared are read by others too.
 type receiver interface {
-	post([]*nats.Msg)
+	post(messages []*nats.Msg, shared bool)
 	postGap(pubsub.Gap)
 }
 
@@ -67,16 +75,18 @@ func newIntake(c *core, size int) *intake {
 		done:    make(chan struct{}),
 		relief:  make(chan struct{}, 1),
 		outlets: map[*nats.Subscription]*outlet{},
+		shared:  map[string]*outlet{},
 		fences:  map[*nats.Msg]chan struct{}{},
 	}
-	lost := c.losses.add(func() {
-		select {
-		case i.arrived <- markLost:
-		default: // waiting would hold up the client
-			i.unmarked.Store(true)
-		}
-	})
-	i.removes = []func(){lost, c.watches.add(func() { i.mark(markRestored) })}
+	for what, mark := range map[*observers]*nats.Msg{c.losses: markLost, &c.watches: markRestored} {
+		i.removes = append(i.removes, what.add(func() {
+			select {
+			case i.arrived <- mark:
+			default: // waiting would hold up the client
+				i.unmarked.Store(true)
+			}
+		}))
+	}
 	go i.run()
 	return i
 }
@@ -114,10 +124,15 @@ func (i *intake) mark(m *nats.Msg) {
 	}
 }
 
-// listen subscribes at the server. The subscription is not confirmed yet.
+// listen has messages go to a box. The subscription is not confirmed yet.
 func (i *intake) listen(subject, group string, box receiver) (*outlet, error) {
 	i.registering.RLock()
 	defer i.registering.RUnlock()
+	if group == "" {
+		if o := i.join(subject, box); o != nil {
+			return o, nil
+		}
+	}
 	var from *nats.Subscription
 	var err error
 	if group == "" {
@@ -128,24 +143,55 @@ func (i *intake) listen(subject, group string, box receiver) (*outlet, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &outlet{from: from, box: box}
+	o := &outlet{from: from, subject: subject, group: group != "", boxes: []receiver{box}}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.outlets[from] = o
+	if !o.group {
+		i.shared[subject] = o // should two have come at once, the other is found by nobody new
+	}
+	i.changes.Add(1)
 	return o, nil
 }
 
-// unlisten ends a subscription; what is under way to it is dropped.
-func (i *intake) unlisten(o *outlet) {
-	_ = o.from.Unsubscribe() // fails only when the connection is closed
+// join adds a box to what listens already, if something does.
+func (i *intake) join(subject string, box receiver) *outlet {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	delete(i.outlets, o.from)
+	o := i.shared[subject]
+	if o != nil {
+		o.boxes = append(slices.Clone(o.boxes), box)
+		i.changes.Add(1)
+	}
+	return o
 }
 
-// leave ends a subscription after what the server has sent to it until then has been handed on.
-func (i *intake) leave(o *outlet) {
-	defer i.unlisten(o)
+// unlisten takes a box off; what is under way to it is dropped.
+func (i *intake) unlisten(o *outlet, box receiver) {
+	if i.part(o, box) {
+		_ = o.from.Unsubscribe() // fails only when the connection is closed
+	}
+}
+
+// part is true for the last box.
+func (i *intake) part(o *outlet, box receiver) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.changes.Add(1)
+	o.boxes = slices.DeleteFunc(slices.Clone(o.boxes), func(other receiver) bool { return other == box })
+	if len(o.boxes) > 0 {
+		return false
+	}
+	delete(i.outlets, o.from)
+	if i.shared[o.subject] == o {
+		delete(i.shared, o.subject)
+	}
+	return true
+}
+
+// leave ends a group's subscription after what the server has sent to it until then has been handed on.
+func (i *intake) leave(o *outlet, box receiver) {
+	defer i.unlisten(o, box)
 	if i.core.nc.IsConnected() && o.from.Drain() == nil && i.core.nc.FlushTimeout(leavePatience) == nil {
 		i.pass()
 	}
@@ -188,8 +234,9 @@ func (i *intake) run() {
 			rest = rest[n:]
 		}
 		clear(run)
-		if i.unmarked.Swap(false) {
+		if i.unmarked.Swap(false) { // lost or back: a gap too many does no harm
 			i.lost()
+			i.heed(markRestored)
 		}
 		if full {
 			i.countDropped()
@@ -202,20 +249,26 @@ func (i *intake) run() {
 
 // hand gives messages of one subscription, or marks, to where they go.
 func (i *intake) hand(messages []*nats.Msg) {
-	if messages[0].Sub == nil {
+	from := messages[0].Sub
+	if from == nil {
 		for _, m := range messages {
 			i.heed(m)
 		}
 		return
 	}
-	o := i.outletOf(messages[0].Sub)
+	if i.last.from != from || i.last.change != i.changes.Load() {
+		i.find(from)
+	}
+	o, boxes := i.last.outlet, i.last.boxes
 	if o == nil {
 		return
 	}
 	if o.gapDue {
 		i.gap(o)
 	}
-	o.box.post(messages)
+	for _, box := range boxes {
+		box.post(messages, len(boxes) > 1)
+	}
 }
 
 // take waits for a message, and takes what else is there.
@@ -241,20 +294,30 @@ func sameSubscription(messages []*nats.Msg) int {
 	return n
 }
 
-// outletOf finds a subscription's outlet; nil when it was closed.
-func (i *intake) outletOf(s *nats.Subscription) *outlet {
-	if o := i.find(s); o != nil {
-		return o
+// find looks a subscription's outlet up; nil when it was closed.
+func (i *intake) find(from *nats.Subscription) {
+	if i.look(from); i.last.outlet == nil {
+		i.registering.Lock() // it may be about to be registered
+		defer i.registering.Unlock()
+		i.look(from)
 	}
-	i.registering.Lock() // it may be about to be registered
-	defer i.registering.Unlock()
-	return i.find(s)
 }
 
-func (i *intake) find(s *nats.Subscription) *outlet {
+func (i *intake) look(from *nats.Subscription) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.outlets[s]
+	i.last = found{from: from, outlet: i.outlets[from], change: i.changes.Load()}
+	if i.last.outlet != nil {
+		i.last.boxes = i.last.outlet.boxes
+	}
+}
+
+// found is what the goroutine has looked up last.
+type found struct {
+	from   *nats.Subscription
+	outlet *outlet
+	boxes  []receiver
+	change uint64
 }
 
 // heed acts on a mark.
@@ -288,7 +351,16 @@ func (i *intake) lost() {
 
 func (i *intake) gap(o *outlet) {
 	o.gapDue = false
-	o.box.postGap(pubsub.Gap{Cause: pubsub.Reconnected, Lost: pubsub.Unknown})
+	i.tell(o, pubsub.Gap{Cause: pubsub.Reconnected, Lost: pubsub.Unknown})
+}
+
+func (i *intake) tell(o *outlet, g pubsub.Gap) {
+	i.mu.Lock()
+	boxes := o.boxes
+	i.mu.Unlock()
+	for _, box := range boxes {
+		box.postGap(g)
+	}
 }
 
 // countDropped tells of what the client has dropped because the channel was full.
@@ -298,7 +370,7 @@ func (i *intake) countDropped() {
 		if err != nil || now == o.dropped {
 			continue
 		}
-		o.box.postGap(pubsub.Gap{Cause: pubsub.Overflow, Lost: now - o.dropped})
+		i.tell(o, pubsub.Gap{Cause: pubsub.Overflow, Lost: now - o.dropped})
 		o.dropped = now
 	}
 }

@@ -15,7 +15,7 @@ import (
 // something to deliver, so an idle subscription costs none, and what came in a burst is delivered in one call.
 type mailbox struct {
 	deliver func([]pubsub.Event)
-	open    func(*nats.Msg) *pubsub.Message // nil for what cannot be read
+	open    func(letter, *pubsub.Message) bool // reads one into the other; false for what cannot be read
 
 	mu       sync.Mutex
 	queue    []letter
@@ -31,6 +31,7 @@ type mailbox struct {
 type letter struct {
 	message *nats.Msg
 	gap     *pubsub.Gap
+	shared  bool // others read the message too
 }
 
 const (
@@ -41,7 +42,7 @@ const (
 )
 
 // post takes messages in, or counts them. It does not block.
-func (b *mailbox) post(messages []*nats.Msg) {
+func (b *mailbox) post(messages []*nats.Msg, shared bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closing {
@@ -53,7 +54,7 @@ func (b *mailbox) post(messages []*nats.Msg) {
 			continue
 		}
 		b.bytes += len(m.Data)
-		b.queue = append(b.queue, letter{message: m})
+		b.queue = append(b.queue, letter{message: m, shared: shared})
 	}
 	b.wake()
 }
@@ -146,16 +147,42 @@ func (b *mailbox) ended() bool {
 	return b.closed
 }
 
+// events reads letters. Small messages are made several at a time, which is kinder to the garbage collector; so few that
+// whoever keeps one keeps little else alive.
 func (b *mailbox) events(letters []letter) []pubsub.Event {
 	events := make([]pubsub.Event, 0, len(letters))
-	for _, l := range letters {
+	var block []pubsub.Message
+	for i, l := range letters {
 		if l.gap != nil {
 			events = append(events, pubsub.Event{Gap: l.gap})
-		} else if m := b.open(l.message); m != nil {
+			continue
+		}
+		if len(block) == 0 || len(l.message.Data) > smallMessage {
+			block = make([]pubsub.Message, blockOf(letters[i:]))
+		}
+		if m := &block[0]; b.open(l, m) {
 			events = append(events, pubsub.Event{Message: m})
+			block = block[1:]
 		}
 	}
 	return events
+}
+
+const (
+	smallMessage = 512
+	largestBlock = 16
+)
+
+// blockOf says how many messages to make for the letters that come next.
+func blockOf(letters []letter) int {
+	n := 0
+	for _, l := range letters[:min(len(letters), largestBlock)] {
+		if l.gap != nil || len(l.message.Data) > smallMessage {
+			break
+		}
+		n++
+	}
+	return max(n, 1)
 }
 
 // finish takes nothing in any more and waits until what is there has been delivered.
@@ -186,7 +213,7 @@ func (b *mailbox) await() {
 
 // withinDeliver reports whether a deliver function called.
 func withinDeliver() bool {
-	return reentry.Within("nats.(*mailbox).drain") || reentry.Within("nats.(*listener).run")
+	return reentry.Within("nats.(*mailbox).drain") || reentry.Within("nats.(*listener).post") || reentry.Within("nats.(*listener).postGap")
 }
 
 // complaint bounds how often the same thing is logged, and counts it. The zero value is ready.

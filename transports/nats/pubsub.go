@@ -1,13 +1,12 @@
 package nats
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/internal/limits"
@@ -75,7 +74,7 @@ func newPubSub(c *core) (*pubsub.Backend, closer, error) {
 		throttle := b.intake.throttle
 		c.link.hold.Store(&throttle)
 	}
-	return &pubsub.Backend{Driver: b, Capabilities: b.limits.Capabilities}, b, nil
+	return &pubsub.Backend{Driver: b, Capabilities: b.limits.Capabilities, Hand: b.hand}, b, nil
 }
 
 // prefixOf is what stands before a subject or filter.
@@ -126,6 +125,27 @@ func (b *bus) Publish(ctx context.Context, messages []pubsub.Message) ([]pubsub.
 		b.frames.Put(buffer)
 	}
 	return receipts, nil
+}
+
+// hand makes a function that does what Publish does for one message, with a buffer of its own.
+func (b *bus) hand() func(*pubsub.Message) error {
+	var buffer []byte
+	subject, full := "", ""
+	return func(m *pubsub.Message) error {
+		if b.core.life.Err() != nil {
+			return b.core.fault(errClosed, "pubsub: publish", m.Subject)
+		}
+		if m.Subject != subject {
+			subject, full = m.Subject, b.prefixOf(m.Subject)+m.Subject
+		}
+		w := wire.Message{Payload: m.Payload, Headers: m.Headers, Sender: m.Sender, Seq: m.Seq, SubjectSeq: m.SubjectSeq}
+		buffer = wire.AppendMessage(buffer[:0], &w)
+		err := b.core.nc.Publish(full, buffer) // which copies it
+		if cap(buffer) > longestSpare {
+			buffer = nil
+		}
+		return b.core.fault(err, "pubsub: publish", m.Subject)
+	}
 }
 
 func subjectOf(messages []pubsub.Message) string {
@@ -208,26 +228,12 @@ func (b *bus) close() {
 	open := b.open
 	b.open = nil
 	b.mu.Unlock()
-	end := func() {
+	if !bounded(func() {
 		for s := range open {
 			_ = s.Close() // always nil
 		}
 		b.intake.close()
-	}
-	if withinDeliver() {
-		end()
-		return
-	}
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		end()
-	}()
-	patience := time.NewTimer(closePatience)
-	defer patience.Stop()
-	select {
-	case <-closed:
-	case <-patience.C:
+	}) {
 		b.core.log.Error("nats: a subscription's deliver blocks; it was left behind by Close")
 	}
 }
@@ -248,17 +254,19 @@ type subscription struct {
 }
 
 // read is called by the mailbox, on one goroutine at a time.
-func (s *subscription) read(m *nats.Msg) *pubsub.Message {
-	w, err := wire.OpenMessage(m.Data, s.sender)
+func (s *subscription) read(l letter, m *pubsub.Message) bool {
+	w, err := wire.OpenMessage(l.message.Data, s.sender)
 	if err != nil {
-		s.bus.undecodable(m.Subject, err)
-		return nil
+		s.bus.undecodable(l.message.Subject, err)
+		return false
 	}
 	s.sender = w.Sender
-	return &pubsub.Message{
-		Subject: m.Subject[s.prefix:], Payload: w.Payload, Headers: w.Headers,
-		Sender: w.Sender, Seq: w.Seq, SubjectSeq: w.SubjectSeq,
+	m.Subject, m.Payload, m.Headers = l.message.Subject[s.prefix:], w.Payload, w.Headers
+	m.Sender, m.Seq, m.SubjectSeq = w.Sender, w.Seq, w.SubjectSeq
+	if l.shared {
+		m.Payload = bytes.Clone(m.Payload)
 	}
+	return true
 }
 
 func (b *bus) undecodable(subject string, err error) {
@@ -280,10 +288,10 @@ func (s *subscription) Close() error {
 	}
 	defer close(s.closed)
 	if s.group && !within && s.bus.core.life.Err() == nil {
-		s.bus.intake.leave(s.at)
+		s.bus.intake.leave(s.at, &s.box)
 		s.box.finish()
 	} else {
-		s.bus.intake.unlisten(s.at)
+		s.bus.intake.unlisten(s.at, &s.box)
 	}
 	s.box.close()
 	s.bus.forget(s)
@@ -294,7 +302,7 @@ func (s *subscription) Close() error {
 func (s *subscription) abandon() {
 	s.began.Do(func() {})
 	if s.at != nil {
-		s.bus.intake.unlisten(s.at)
+		s.bus.intake.unlisten(s.at, &s.box)
 	}
 	s.box.close()
 	s.bus.forget(s)
