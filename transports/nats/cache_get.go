@@ -178,7 +178,7 @@ func (s *store) readAll(ctx context.Context, looks []*look, where func(*look) (s
 	}
 	for i, l := range looks {
 		_, to := where(l)
-		m, err := found(requests[i])
+		m, err := readStored(requests[i])
 		if err != nil {
 			l.err, l.over = err, true
 			continue

@@ -45,7 +45,7 @@ func (b *budget) saw(size int) {
 // take waits until there is room for a weight, at most everything.
 func (b *budget) take(ctx, life context.Context, stalled <-chan struct{}, weight int64) error {
 	b.mu.Lock()
-	if weight = bounded(weight); b.left >= weight && b.waiters.Len() == 0 {
+	if weight = withinBudget(weight); b.left >= weight && b.waiters.Len() == 0 {
 		b.left -= weight
 		b.mu.Unlock()
 		return nil
@@ -79,12 +79,12 @@ func (b *budget) take(ctx, life context.Context, stalled <-chan struct{}, weight
 // give returns what take took.
 func (b *budget) give(weight int64) {
 	b.mu.Lock()
-	b.left += bounded(weight)
+	b.left += withinBudget(weight)
 	b.serve()
 	b.mu.Unlock()
 }
 
-func bounded(weight int64) int64 { return min(max(weight, leastSize), inFlight) }
+func withinBudget(weight int64) int64 { return min(max(weight, leastSize), inFlight) }
 
 // serve lets those go on for whom there is room, in turn.
 func (b *budget) serve() {

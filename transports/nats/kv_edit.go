@@ -115,7 +115,7 @@ func (e *edit) plan(now time.Time) error {
 	var there, lock stored
 	var err error
 	if e.lock != "" {
-		if lock, err = found(e.read[1]); err != nil {
+		if lock, err = readStored(e.read[1]); err != nil {
 			return err
 		}
 		if err := admits(e.guard, lock, now); err != nil {
@@ -123,7 +123,7 @@ func (e *edit) plan(now time.Time) error {
 		}
 	}
 	if e.looks {
-		if there, err = found(e.read[0]); err != nil {
+		if there, err = readStored(e.read[0]); err != nil {
 			return err
 		}
 	}

@@ -43,8 +43,8 @@ func (s *store) readLast(subject string) *request {
 	return &request{repeats: true, subject: s.api + "DIRECT.GET." + s.stream + "." + subject}
 }
 
-// found reads the answer to readLast.
-func found(r *request) (stored, error) {
+// readStored reads the answer to readLast.
+func readStored(r *request) (stored, error) {
 	if r.err != nil {
 		return stored{}, r.err
 	}

@@ -114,7 +114,7 @@ func (s *store) scanSome(ctx context.Context, filter string, from uint64, want i
 		return 0, 0, 0, unexpected(r.answer)
 	}
 	for _, m := range messages {
-		there, err := found(&request{answer: m})
+		there, err := readStored(&request{answer: m})
 		if err != nil {
 			return 0, 0, 0, err
 		}
