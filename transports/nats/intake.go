@@ -34,7 +34,7 @@ type intake struct {
 	fences      map[*nats.Msg]chan struct{}
 	removes     []func() // end the telling of what happens to the link
 
-	last found // the goroutine's own
+	last sought // the goroutine's own
 }
 
 // outlet is one subscription at the server, and where its messages go. All subscriptions of a node to the same subject,
@@ -306,14 +306,14 @@ func (i *intake) find(from *nats.Subscription) {
 func (i *intake) look(from *nats.Subscription) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.last = found{from: from, outlet: i.outlets[from], change: i.changes.Load()}
+	i.last = sought{from: from, outlet: i.outlets[from], change: i.changes.Load()}
 	if i.last.outlet != nil {
 		i.last.boxes = i.last.outlet.boxes
 	}
 }
 
-// found is what the goroutine has looked up last.
-type found struct {
+// sought is what the goroutine has looked up last.
+type sought struct {
 	from   *nats.Subscription
 	outlet *outlet
 	boxes  []receiver

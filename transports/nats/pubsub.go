@@ -228,7 +228,7 @@ func (b *bus) close() {
 	open := b.open
 	b.open = nil
 	b.mu.Unlock()
-	if !bounded(func() {
+	if !patiently(func() {
 		for s := range open {
 			_ = s.Close() // always nil
 		}

@@ -128,7 +128,7 @@ func (f *frames) close() {
 	open := f.open
 	f.open = nil
 	f.mu.Unlock()
-	if !bounded(func() {
+	if !patiently(func() {
 		for l := range open {
 			_ = l.Close() // always nil
 		}
@@ -137,8 +137,8 @@ func (f *frames) close() {
 	}
 }
 
-// bounded runs f and waits for it no longer than closePatience, whether it is done. Within a deliver it runs it here.
-func bounded(f func()) (done bool) {
+// patiently runs f and waits for it no longer than closePatience, whether it is done. Within a deliver it runs it here.
+func patiently(f func()) (done bool) {
 	if withinDeliver() {
 		f()
 		return true
