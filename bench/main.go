@@ -56,7 +56,7 @@ func main() {
 	}
 
 	var results []result
-	for _, r := range slices.Concat(rows, natsRows) {
+	for _, r := range slices.Concat(rows, natsRows, natsCacheRows) {
 		if !matches.MatchString(r.name) {
 			continue
 		}

@@ -18,9 +18,12 @@ import (
 	_ "github.com/gobackplane/backplane/transports/nats"
 )
 
-// natsPort is set in a child process that is to be a nats-server: one in this process would share its scheduler with both
+// These are set in a child process that is to be a nats-server: one in this process would share its scheduler with both
 // sides.
-const natsPort = "BENCH_NATS_PORT"
+const (
+	natsPort = "BENCH_NATS_PORT"
+	natsDir  = "BENCH_NATS_DIR" // where it keeps its streams
+)
 
 // serveNATS runs the server and does not return, in such a child.
 func serveNATS() {
@@ -28,7 +31,10 @@ func serveNATS() {
 	if err != nil {
 		return
 	}
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true})
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: os.Getenv(natsDir), DisableJetStreamBanner: true,
+	})
 	if err != nil {
 		fail(err)
 	}
@@ -51,8 +57,13 @@ func (e *env) startNATS(pinned bool) error {
 	if err != nil {
 		return err
 	}
+	dir, err := os.MkdirTemp("", "bench-nats-")
+	if err != nil {
+		return err
+	}
+	e.cleanup(func() { os.RemoveAll(dir) })
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), natsPort+"="+strconv.Itoa(port))
+	cmd.Env = append(os.Environ(), natsPort+"="+strconv.Itoa(port), natsDir+"="+dir)
 	if pinned {
 		cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 	}
