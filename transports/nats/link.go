@@ -17,7 +17,7 @@ import (
 //
 // An application's own connection is made without it, and has none of these.
 type link struct {
-	dialer  net.Dialer
+	dial    func(network, address string) (net.Conn, error)
 	silence time.Duration // how long a write may take before the link is given up
 	lost    observers     // told before each further connection is made; they must not block
 	hold    atomic.Pointer[func()]
@@ -27,7 +27,7 @@ type link struct {
 // more.
 func (l *link) Dial(network, address string) (net.Conn, error) {
 	l.lost.tell()
-	plain, err := l.dialer.Dial(network, address)
+	plain, err := l.dial(network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,16 @@ const (
 //	replicas                   how many servers keep each stream; 1
 //	storage                    file, or memory
 func Open(ctx context.Context, s transports.Settings) (transports.Transport, error) {
+	t, err := OpenThrough(ctx, s, nil)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// OpenThrough is Open over connections that dial makes: through a tunnel, or to a server within the process. Nil dials
+// as usual.
+func OpenThrough(ctx context.Context, s transports.Settings, dial func(network, address string) (net.Conn, error)) (*Transport, error) {
 	const op = "nats: open"
 	c, err := readConfig(s)
 	if err != nil {
@@ -55,7 +65,10 @@ func Open(ctx context.Context, s transports.Settings) (transports.Transport, err
 		return nil, located(err, op, s.Namespace)
 	}
 	t := c.transport(s)
-	t.core.link = &link{dialer: net.Dialer{Timeout: c.dialTimeout}, silence: c.silence}
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: c.dialTimeout}).Dial
+	}
+	t.core.link = &link{dial: dial, silence: c.silence}
 	t.core.losses = &t.core.link.lost
 	if err := persist(ctx, c.attempts, func() error { return c.connect(ctx, t, s) }); err != nil {
 		t.end(errClosed)
