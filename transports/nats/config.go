@@ -20,6 +20,7 @@ import (
 // config is what a URL and the options say together.
 type config struct {
 	servers  []string // URLs without user and password
+	more     []string // servers beside the URL's, as given
 	discover bool
 
 	username string
@@ -60,7 +61,7 @@ func defaults() config {
 
 // known are the names that the query of a URL and Settings.Options may have; Open lists them.
 var known = options.Set[config]{
-	"servers":                  options.Texts(func(c *config) *[]string { return &c.servers }),
+	"servers":                  options.Texts(func(c *config) *[]string { return &c.more }),
 	"discover":                 options.Truth(func(c *config) *bool { return &c.discover }),
 	"username":                 options.Text(func(c *config) *string { return &c.username }),
 	"password":                 options.Text(func(c *config) *string { return &c.password }),
@@ -110,7 +111,7 @@ func (c *config) readURL(address string) error {
 		return fault.New(fault.Invalid, "scheme %q is not known; use nats, tls, ws or wss", u.Scheme)
 	case strings.Contains(u.Path+u.Fragment, "@"): // so it is not told
 		return options.ErrCutPassword
-	case u.Host == "":
+	case u.Hostname() == "":
 		return fault.New(fault.Invalid, `the URL has no host; write for example "nats://127.0.0.1:4222"`)
 	case strings.Trim(u.Path, "/") != "" && u.Scheme[0] != 'w':
 		return fault.New(fault.Invalid, "the URL has a path, which means nothing here; take it out")
@@ -127,7 +128,7 @@ func (c *config) readURL(address string) error {
 		return err
 	}
 	first := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	c.servers = append([]string{first.String()}, c.servers...)
+	c.servers = []string{first.String()}
 	return nil
 }
 
@@ -135,12 +136,13 @@ var schemes = map[string]bool{"nats": true, "tls": true, "ws": true, "wss": true
 
 // readServers brings the servers into one form, and learns from their schemes whether TLS is wanted.
 func (c *config) readServers() error {
+	c.servers = append(c.servers, c.more...)
 	for i, server := range c.servers {
 		if !strings.Contains(server, "://") {
 			server = "nats://" + server
 		}
 		u, err := url.Parse(server)
-		if err != nil || u.Host == "" {
+		if err != nil || u.Hostname() == "" {
 			return fault.New(fault.Invalid, "server %d of the list is no address; write host:port or a URL", i+1)
 		}
 		if !schemes[u.Scheme] {

@@ -73,6 +73,7 @@ var kinds = []struct {
 	{nats.ErrAuthRevoked, fault.Unauthenticated, "the credentials were revoked; get new ones", false},
 	{nats.ErrAccountAuthExpired, fault.Unauthenticated, "the account has expired; renew it", false},
 	{nats.ErrPermissionViolation, fault.PermissionDenied, "its user lacks a right; allow it in the server's permissions", false},
+	{nats.ErrTLS, fault.Unauthenticated, "the two do not trust each other; compare tls_ca, tls_cert, tls_key and tls_server_name with the server's", false},
 	{nats.ErrMaxPayload, fault.TooLarge, "send less at once, or raise the server's max_payload", false},
 	{nats.ErrConnectionClosed, fault.Unavailable, "the connection is closed for good; open a new one", false},
 	{nats.ErrConnectionDraining, fault.Unavailable, "the connection is being closed; open a new one", false},
