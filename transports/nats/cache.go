@@ -3,10 +3,10 @@ package nats
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/gobackplane/backplane/cache"
@@ -29,20 +29,27 @@ const (
 	clockDelay = 250 * time.Millisecond
 )
 
-// newCache makes the cache over JetStream, or nothing where there is no JetStream. The stream is made at the first use.
+// newCache makes the cache over JetStream, or nothing where there is no JetStream, or one too old. The stream is made at
+// the first use, so that who uses nothing of it needs no rights to it. A server that cannot tell now may be able to later.
 func newCache(ctx context.Context, c *core) (*cache.Backend, closer, error) {
+	const op = "nats: open the cache"
 	within, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	_, err := c.js.AccountInfo(within)
-	switch {
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
+	switch version := c.nc.ConnectedServerVersion(); {
+	case isWithoutJetStream(err):
+		return nil, nil, nil
+	case ctx.Err() != nil:
+		return nil, nil, c.fault(fault.FromContext(ctx), op, "")
+	case !hasAtomicBatches(version):
+		c.log.Warn("nats: the server is too old for the cache; upgrade it to 2.12 or later", "version", version)
 		return nil, nil, nil
 	case err != nil:
-		return nil, nil, c.fault(err, "cache: open", "")
+		c.log.Warn("nats: the server does not tell whether it has JetStream; the cache may be of no use", "error", err)
 	}
 	x, err := newPipeline(c.nc, c.life)
 	if err != nil {
-		return nil, nil, c.fault(err, "cache: open", "")
+		return nil, nil, c.fault(err, op, "")
 	}
 	can := cache.Capabilities{
 		MaxKey:      512, // three bytes for each in a subject, and a line of the protocol may have 4,096
@@ -61,6 +68,15 @@ func newCache(ctx context.Context, c *core) (*cache.Backend, closer, error) {
 	}
 	e.owned.Go(e.store.keepTime)
 	return &cache.Backend{Driver: e, Watcher: watcher{e}, Lists: lists{e}, Holders: holders{e}, Capabilities: can}, e, nil
+}
+
+// hasAtomicBatches says whether a server is of version 2.12 or later.
+func hasAtomicBatches(version string) bool {
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil {
+		return true // its stream will tell
+	}
+	return major > 2 || major == 2 && minor >= 12
 }
 
 // close ends what runs on its own. Calls have ended with the life of the transport.

@@ -14,6 +14,9 @@ import (
 // lost, or published at a server that did not know of the listener yet.
 const askLockAgain = 250 * time.Millisecond
 
+// mostBells is how many locks one call listens for. Of a call that waits for more it asks for the others at intervals.
+const mostBells = 64
+
 // mayWait tells whether a call has nothing to say yet: every lock is held by others, and every claim would wait. As soon
 // as one was taken, or refused for good, the caller must know.
 func mayWait(claims []cache.Claim, leases []cache.Lease) bool {
@@ -73,6 +76,7 @@ func (e *entries) firstEnd(leases []cache.Lease) time.Duration {
 // listen rings when one of the locks is released. The server knows of it before whatever is sent to it afterwards. Where
 // it cannot be had, asking again at intervals must do.
 func (e *entries) listen(claims []cache.Claim, bell chan<- struct{}) (stop func()) {
+	claims = claims[:min(len(claims), mostBells)]
 	subs := make([]*nats.Subscription, 0, len(claims))
 	for _, c := range claims {
 		sub, err := e.store.core.nc.Subscribe(e.store.wakeSubject(c.Lock), func(*nats.Msg) {

@@ -12,8 +12,6 @@ import (
 )
 
 // queueAdmin is what an operator asks; see [queue.Admin].
-//
-// Totals.Enqueued is reckoned from what there is and what has left; while tasks move it may be off by those that move.
 type queueAdmin struct{ d *queueDriver }
 
 // begin checks what all calls about one queue have in common.
@@ -43,63 +41,6 @@ func (a *queueAdmin) Queues(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
-}
-
-// Stats counts one queue.
-func (a *queueAdmin) Stats(ctx context.Context, name string) (queue.Stats, error) {
-	const op = "queue: stats"
-	if err := a.begin(ctx, op, name); err != nil {
-		return queue.Stats{}, err
-	}
-	stats, err := a.d.stats(ctx, name)
-	return stats, a.d.core.fault(err, op, name)
-}
-
-var countedStates = []string{heldScheduled, heldLease, heldCompleted, heldDead, heldCancelled}
-
-func (d *queueDriver) stats(ctx context.Context, name string) (queue.Stats, error) {
-	q := taskToken(name)
-	stats := queue.Stats{Queue: name}
-	setting, err := d.settingOf(ctx, q)
-	if err != nil || !setting.known() {
-		return stats, err
-	}
-	stats.Paused = setting.Paused
-	setting.Paused = false
-	lanes := d.appendLanes(nil, q, setting)
-	var filters []string
-	for _, held := range countedStates {
-		filters = append(filters, d.names.state(q, held))
-	}
-	for _, l := range lanes {
-		filters = append(filters, d.names.lane(q, l.name))
-	}
-	counts, firsts, err := d.count(ctx, filters)
-	if err != nil {
-		return stats, err
-	}
-	stats.Scheduled, stats.Active, stats.Completed, stats.Dead, stats.Cancelled = counts[0], counts[1], counts[2], counts[3], counts[4]
-	for i := range lanes {
-		at := len(countedStates) + i
-		if stats.Pending == 0 && counts[at] > 0 {
-			if p, _, err := readTaskRecord(firsts[at].data); err == nil {
-				stats.OldestPending = max(0, d.clock.now().Sub(p.stored))
-			}
-		}
-		stats.Pending += counts[at]
-	}
-	sums, err := d.totals(ctx, q)
-	if err != nil {
-		return stats, err
-	}
-	there := stats.Pending + stats.Scheduled + stats.Active + stats.Dead + stats.Cancelled
-	stats.Totals = queue.Totals{
-		Enqueued:   there + sums[countCompleted] + sums[countRemoved] - sums[countReopened],
-		Duplicates: sums[countDuplicates], Completed: sums[countCompleted], Retried: sums[countRetried],
-		Snoozed: sums[countSnoozed], Released: sums[countReleased], Dead: sums[countDead], Cancelled: sums[countCancelled],
-		Lost: sums[countLost], Stale: sums[countStale],
-	}
-	return stats, nil
 }
 
 // Pause stops Claim from giving the queue's tasks.

@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"strconv"
@@ -185,6 +186,9 @@ func (d *queueDriver) take(ctx context.Context, c *queue.Claim, queues []string,
 		writes[i] = moves[i].write
 	}
 	answers, err := d.write(ctx, writes)
+	if err == nil && !d.direct {
+		err = d.insist(ctx, moves, answers)
+	}
 	if err != nil { // what was done is found out when the leases end, or by who is handed the tasks next
 		return nil, 0, err
 	}
@@ -194,6 +198,8 @@ func (d *queueDriver) take(ctx context.Context, c *queue.Claim, queues []string,
 	for i := range moves {
 		m := &moves[i]
 		switch a := answers[i]; {
+		case errors.Is(a.err, errBehind):
+			d.handBack(m.message)
 		case a.err != nil:
 			d.handBack(m.message)
 			err = a.err
@@ -223,8 +229,55 @@ func (d *queueDriver) take(ctx context.Context, c *queue.Claim, queues []string,
 	return leased, dropped, ifNone(leased, err)
 }
 
+// errBehind says that the leader has not got as far as the server that handed a task out.
+var errBehind = errors.New("the leader is behind")
+
+// leaderPause is for a leader that has stored a message and is about to purge what the message replaces.
+const leaderPause = 2 * time.Millisecond
+
+// insist asks again where the refusal of a claim may be out of date. With several replicas a task may be handed out by one
+// that is ahead of the leader: there the held message that the ready one has replaced still stands in the way. A ready
+// message is a leftover only if what holds its task came after it, or still holds it when the leader has the ready one.
+func (d *queueDriver) insist(ctx context.Context, moves []claimMove, answers []wrote) error {
+	var doubtful []int
+	var asked []wanted
+	for i, a := range answers {
+		if seq := sequenceOf(moves[i].message); a.refused && a.last < seq {
+			doubtful, asked = append(doubtful, i), append(asked, wanted{Seq: seq})
+		}
+	}
+	if len(doubtful) == 0 {
+		return nil
+	}
+	found, err := d.read(ctx, d.names.stream, asked...)
+	if err != nil {
+		return err
+	}
+	var again []int
+	var writes []write
+	for k, i := range doubtful {
+		if found[k].seq == 0 {
+			answers[i] = wrote{err: errBehind}
+			continue
+		}
+		again, writes = append(again, i), append(writes, moves[i].write)
+	}
+	if err := rest(ctx, leaderPause); err != nil {
+		return err
+	}
+	second, err := d.write(ctx, writes)
+	if err != nil {
+		return err
+	}
+	for k, i := range again {
+		answers[i] = second[k]
+	}
+	return nil
+}
+
 // drop takes ready messages away, and waits until they are, so that nobody counts them any more. A consumer works off
-// such words in order: it answers to the last of its own. They are remembered in case that the words are lost.
+// such words in order: it answers to the last of its own. (With several replicas its answer does not mean that the message
+// is gone; there the leader counts, and sees what is a leftover.) They are remembered in case that the words are lost.
 func (d *queueDriver) drop(ctx context.Context, all []*nats.Msg) {
 	last := make(map[string]*nats.Msg, 2)
 	for i := len(all) - 1; i >= 0; i-- {
@@ -236,7 +289,7 @@ func (d *queueDriver) drop(ctx context.Context, all []*nats.Msg) {
 	var ends []*nats.Msg
 	for _, m := range all {
 		d.recent.add(sequenceOf(m))
-		if last[d.names.laneIn(m.Subject)] == m {
+		if d.direct && last[d.names.laneIn(m.Subject)] == m {
 			ends = append(ends, m)
 		} else {
 			d.wire.tell(m.Reply, []byte("+ACK"))

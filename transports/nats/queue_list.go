@@ -185,13 +185,47 @@ func (d *queueDriver) listPending(ctx context.Context, l queue.List, at listPlac
 		case major == at.major:
 			from = at.minor + 1
 		}
-		if err := d.each(ctx, d.names.lane(q, lane.name), from, l.Limit, func(m kept) bool {
-			return page.add(d.info(m, queue.Pending), listPlace{int64(rank), m.seq})
-		}); err != nil || page.Next != "" {
-			return page.Tasks, err
+		for more := true; more; {
+			var some []kept
+			if err := d.each(ctx, d.names.lane(q, lane.name), from, eachBatch, func(m kept) bool {
+				some, from = append(some, m), m.seq+1
+				return len(some) < eachBatch
+			}); err != nil {
+				return queue.Tasks{}, err
+			}
+			more = len(some) == eachBatch
+			if some, err = d.withoutLeftovers(ctx, some); err != nil {
+				return queue.Tasks{}, err
+			}
+			for _, m := range some {
+				if !page.add(d.info(m, queue.Pending), listPlace{int64(rank), m.seq}) {
+					return page.Tasks, nil
+				}
+			}
 		}
 	}
 	return page.Tasks, nil
+}
+
+// withoutLeftovers gives those ready messages whose tasks are not held.
+func (d *queueDriver) withoutLeftovers(ctx context.Context, all []kept) ([]kept, error) {
+	asked := make([]wanted, len(all))
+	for i, m := range all {
+		if place, ok := d.names.parse(m.subject); ok {
+			asked[i].Last = d.names.heldOf(place.queue, place.id)
+		}
+	}
+	held, err := d.read(ctx, d.names.stream, asked...)
+	if err != nil {
+		return nil, err
+	}
+	pending := all[:0]
+	for i, m := range all {
+		if held[i].seq == 0 {
+			pending = append(pending, m)
+		}
+	}
+	return pending, nil
 }
 
 // listScheduled sorts by run time, which the tasks' subjects do not tell: it reads them all.

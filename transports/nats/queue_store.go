@@ -306,33 +306,3 @@ func (d *queueDriver) remove(ctx context.Context, seqs ...uint64) error {
 	}
 	return err
 }
-
-// count tells how many messages a filter has, and which is the first.
-func (d *queueDriver) count(ctx context.Context, filters []string) ([]int64, []kept, error) {
-	counts, firsts := make([]int64, len(filters)), make([]kept, len(filters))
-	var failed error
-	err := d.wire.ask(ctx, len(filters), func(i int) *nats.Msg {
-		data, _ := json.Marshal(map[string]any{"seq": 1, "batch": 1, "next_by_subj": filters[i]})
-		return &nats.Msg{Subject: d.api + "DIRECT.GET." + d.names.stream, Data: data}
-	}, func(i int, m *nats.Msg) bool {
-		switch m.Header.Get(headerStatus) {
-		case "":
-			n, err := strconv.ParseInt(last(m.Header[headerPending]), 10, 64)
-			if err == nil {
-				firsts[i], err = readDirect(m)
-			}
-			if err != nil {
-				failed = err
-			}
-			counts[i] = n + 1
-			return false // the end is told
-		case "503":
-			failed = nats.ErrNoResponders
-		}
-		return true
-	})
-	if err == nil {
-		err = failed
-	}
-	return counts, firsts, err
-}
