@@ -49,19 +49,11 @@ func newStore(c *core, x *pipeline) *store {
 	s := &store{
 		core: c, x: x,
 		stream:  "BP_" + c.ns + "_cache",
+		api:     apiPrefix(c.js),
 		root:    "bp." + c.ns + ".kv.",
 		wake:    "bp." + c.ns + ".kvw.",
 		opening: make(chan struct{}, 1),
 		batches: make(chan struct{}, batchesAtOnce),
-	}
-	o := c.js.Options()
-	switch {
-	case o.Domain != "":
-		s.api = "$JS." + o.Domain + ".API."
-	case o.APIPrefix != "":
-		s.api = o.APIPrefix + "."
-	default:
-		s.api = jetstream.DefaultAPIPrefix
 	}
 	return s
 }
