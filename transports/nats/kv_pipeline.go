@@ -59,7 +59,8 @@ type volley struct {
 func (x *pipeline) newVolley(requests []*request) *volley {
 	v := &volley{x: x, requests: requests, done: make(chan struct{}), seen: int64(len(requests)), stalled: make(chan struct{})}
 	v.left.Store(v.seen)
-	v.patient = time.AfterFunc(askAgainAfter, v.lookUp)
+	v.patient = time.AfterFunc(time.Hour, v.lookUp) // so that lookUp finds the timer that calls it
+	v.patient.Reset(askAgainAfter)
 	return v
 }
 

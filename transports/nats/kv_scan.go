@@ -38,40 +38,45 @@ type page struct {
 // scan reads a page, and answers at which sequence the next one begins; 0: there is none.
 func (s *store) scan(ctx context.Context, p page) (next uint64, err error) {
 	filter := appendPrefix(append([]byte(s.root), p.kind, '.'), p.prefix)
-	mark, err := s.mark(ctx, string(filter))
-	if err != nil {
-		return 0, err
-	}
-	met, next := 0, p.from
-	for {
-		want := min(max(p.limit, leastScan), mostScan) - met
-		got, pending, last, err := s.scanSome(ctx, string(append(filter, '>')), next, want, p)
+	size := min(max(p.limit, leastScan), mostScan)
+	next, seen, mark := p.from, uint64(0), uint64(0)
+	var patience time.Time
+	for met, lags := 0, false; met < size; {
+		if !lags {
+			if mark, err = s.mark(ctx, string(filter)); err != nil {
+				return 0, err
+			}
+			patience = time.Now().Add(answerWithin)
+		}
+		got, pending, last, err := s.scanSome(ctx, string(append(filter, '>')), next, size-met, p)
 		if err != nil {
 			return 0, err
 		}
-		if last > 0 {
-			next = last + 1
+		if met += got; last > 0 {
+			next, seen = last+1, last
 		}
-		if met += got; pending == 0 {
-			if last = max(last, next-1); last >= mark {
-				return 0, nil
-			}
-			// Whoever answered lags behind the stream's leader.
-			if err := s.pause(ctx, lagPause); err != nil {
-				return 0, err
-			}
+		if lags = pending == 0; !lags {
 			continue
 		}
-		if met >= want || met >= p.limit && p.limit >= leastScan {
-			return next, nil
+		if seen >= mark {
+			return 0, nil
+		}
+		if time.Now().After(patience) {
+			return 0, nats.ErrTimeout
+		}
+		// Whoever answered lags behind the stream's leader.
+		if err := s.pause(ctx, lagPause); err != nil {
+			return 0, err
 		}
 	}
+	return next, nil
 }
 
 const lagPause = 5 * time.Millisecond
 
-// mark writes a message that a listing must meet before it may end, and answers its sequence: of several servers any may
-// answer, and only one that has the mark has all that was written before. With one server there is no need.
+// mark writes a message that a request must meet before it may end the listing, and answers its sequence: of several servers
+// any may answer, and only one that has the mark has all that those had who answered before. With one server there is no
+// need.
 func (s *store) mark(ctx context.Context, filter string) (sequence uint64, err error) {
 	if err := s.ready(ctx); err != nil || !s.leader.Load() {
 		return 0, err

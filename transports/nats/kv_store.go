@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -86,19 +87,19 @@ func (s *store) ready(ctx context.Context) error {
 	if s.open.Load() {
 		return nil
 	}
+	within, cancel := context.WithTimeout(ctx, streamWithin)
+	defer cancel()
 	select {
 	case s.opening <- struct{}{}:
 		defer func() { <-s.opening }()
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-within.Done(): // others have tried for as long
+		return cmp.Or(ctx.Err(), nats.ErrTimeout)
 	case <-s.core.life.Done():
 		return errClosed
 	}
 	if s.open.Load() {
 		return nil
 	}
-	within, cancel := context.WithTimeout(ctx, streamWithin)
-	defer cancel()
 	err := s.provide(within)
 	if err != nil && errors.Is(err, within.Err()) && ctx.Err() == nil {
 		err = nats.ErrTimeout
@@ -159,6 +160,10 @@ func (s *store) provideOnce(ctx context.Context) error {
 	have := stream.CachedInfo().Config
 	if err := s.check(have); err != nil {
 		return err
+	}
+	if have.Replicas != s.core.replicas || have.Storage != s.core.storage {
+		s.core.log.Warn("nats: the stream is kept otherwise than this node would make it", "stream", s.stream,
+			"replicas", have.Replicas, "wanted_replicas", s.core.replicas, "storage", have.Storage, "wanted_storage", s.core.storage)
 	}
 	s.leader.Store(have.Replicas > 1)
 	return s.readClock(within)
