@@ -15,7 +15,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-// env is what a row runs in: a Redis server of its own, reached directly or through a link that adds a delay.
+// env is what a row runs in: a server of its own, reached directly or through a link that adds a delay.
 type env struct {
 	ctx      context.Context
 	addr     string // where clients connect
@@ -33,7 +33,11 @@ func newEnv(ctx context.Context, r row) (*env, error) {
 		before := runtime.GOMAXPROCS(1) // as the runtime itself would choose on a machine of one core
 		e.cleanup(func() { unpin(); runtime.GOMAXPROCS(before) })
 	}
-	if err := e.startRedis(r.pinned); err != nil {
+	start := e.startRedis
+	if r.nats {
+		start = e.startNATS
+	}
+	if err := start(r.pinned); err != nil {
 		e.close()
 		return nil, err
 	}

@@ -21,12 +21,14 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 )
 
 func main() {
+	serveNATS()
 	pattern := flag.String("cases", ".", "run the rows whose name matches this regular expression")
 	rounds := flag.Int("rounds", 5, "rounds per row; each measures both sides")
 	asJSON := flag.Bool("json", false, "print one JSON object a row")
@@ -54,7 +56,7 @@ func main() {
 	}
 
 	var results []result
-	for _, r := range rows {
+	for _, r := range slices.Concat(rows, natsRows, natsCacheRows) {
 		if !matches.MatchString(r.name) {
 			continue
 		}

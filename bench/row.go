@@ -16,6 +16,7 @@ type row struct {
 	less   bool    // a smaller figure is better: latency, memory
 	bar    float64 // the ratio that we hold ourselves to
 	pinned bool    // client and server on one core
+	nats   bool    // on a nats-server instead of Redis
 	delay  time.Duration
 	setup  func(*env) (ours, theirs side, err error)
 }

@@ -187,7 +187,8 @@ func partitionLeavesHearers(e *Env) {
 
 }
 
-// mustEndPubSub requires that calls end with their context, though nothing answers.
+// mustEndPubSub requires that calls end with their context, though nothing answers. Where receivers are not known, a
+// Publish may be over as soon as the link has the message.
 func mustEndPubSub(e *Env, b *pubsub.Backend) {
 	e.Helper()
 	for _, c := range pubsubCalls(b) {
@@ -195,7 +196,9 @@ func mustEndPubSub(e *Env, b *pubsub.Backend) {
 		start := time.Now()
 		err := c.do(ctx)
 		require.Less(e, time.Since(start), e.Timing.Beat+e.Timing.Prompt, "%s did not end with its context", c.name)
-		requireLinkFault(e, err)
+		if err != nil || c.name != "Publish" || b.Capabilities.Receivers {
+			requireLinkFault(e, err)
+		}
 	}
 }
 

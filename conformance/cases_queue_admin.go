@@ -118,6 +118,7 @@ func conserved(e *Env) {
 	})
 	require.NoError(e, errors.Join(errs...))
 
+	e.sleep(here.late()) // a store may move what has fallen due by itself; then it is done with that
 	seen := map[string]queue.State{}
 	var sum int64
 	stats := here.stats()

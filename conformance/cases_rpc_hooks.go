@@ -55,14 +55,19 @@ func framesAgain(e *Env, breakLink func()) {
 	}
 }
 
+// sendWithoutLink requires that calls end with their context, though nothing answers. Where receivers are not known, a Send
+// may be over as soon as the link has the frame.
 func sendWithoutLink(e *Env) {
 	e.Partition(0)
-	for _, c := range rpcCalls(transports.RPCOf(e.Node)) {
+	b := transports.RPCOf(e.Node)
+	for _, c := range rpcCalls(b) {
 		ctx := e.Within(e.Timing.Beat)
 		start := time.Now()
 		err := c.do(ctx)
 		require.Less(e, time.Since(start), e.Timing.Beat+e.Timing.Prompt, "%s did not end with its context", c.name)
-		requireLinkFault(e, err)
+		if err != nil || c.name != "Send" || b.Capabilities.NoReceiver {
+			requireLinkFault(e, err)
+		}
 	}
 }
 

@@ -39,6 +39,11 @@ type Subscription interface {
 type Backend struct {
 	Driver
 	Capabilities Capabilities
+
+	// Hand is there when Publish never waits for an answer: it hands messages to the link, and is done. The function
+	// that it makes does so for one message, which costs less than a batch of one. That function is called by one caller
+	// at a time, after the message was checked against the Capabilities, and keeps nothing of it. Nil: Publish does it.
+	Hand func() func(*Message) error
 }
 
 // Capabilities says what a pub/sub transport can do, and within which bounds.

@@ -5,9 +5,12 @@ import "github.com/hashicorp/golang-lru/v2/simplelru"
 // ledger is what a stream knows of each sender on each subject: the last numbers heard. From them it tells what comes
 // twice, and what is missing. Bounded: of a pair that was forgotten the next message counts as the first.
 type ledger struct {
-	last   *simplelru.LRU[heard, numbers]
+	last   *simplelru.LRU[heard, *numbers]
 	holes  bool                           // every message of a sender on a subject comes here: not so for a member of a group
 	floors *simplelru.LRU[string, uint64] // by sender: the last number among the pairs that were forgotten; nil: not wanted
+
+	latest heard    // the pair of the message before, which often is that of the next too
+	first  *numbers // its numbers, the first in the LRU
 }
 
 type heard struct{ sender, subject string }
@@ -17,10 +20,10 @@ type numbers struct{ seq, subjectSeq uint64 }
 // newLedger makes a ledger. A strict one can tell of sealed messages whether they may be repeats.
 func newLedger(capacity int, holes, strict bool) *ledger {
 	l := &ledger{holes: holes}
-	var forget func(heard, numbers)
+	var forget func(heard, *numbers)
 	if strict {
 		l.floors, _ = simplelru.NewLRU[string, uint64](capacity, nil)
-		forget = func(pair heard, n numbers) { l.floors.Add(pair.sender, max(n.seq, l.floor(pair.sender))) }
+		forget = func(pair heard, n *numbers) { l.floors.Add(pair.sender, max(n.seq, l.floor(pair.sender))) }
 	}
 	last, err := simplelru.NewLRU(capacity, forget)
 	if err != nil {
@@ -54,12 +57,12 @@ func (l *ledger) enter(m *Message) (fresh bool, missing int) {
 	if m.Sender == "" || m.Seq == 0 {
 		return true, 0 // it was published past a PubSub, and has no numbers
 	}
-	key := heard{m.Sender, m.Subject}
-	before, known := l.last.Get(key)
-	if known && m.Seq <= before.seq {
+	noted, known := l.find(heard{m.Sender, m.Subject})
+	if known && m.Seq <= noted.seq {
 		return false, 0
 	}
-	l.last.Add(key, numbers{m.Seq, m.SubjectSeq})
+	before := *noted
+	*noted = numbers{m.Seq, m.SubjectSeq}
 	switch {
 	case !known || !l.holes || m.SubjectSeq == before.subjectSeq+1:
 		return true, 0
@@ -70,4 +73,18 @@ func (l *ledger) enter(m *Message) (fresh bool, missing int) {
 	default:
 		return true, Unknown // and the first after that was lost
 	}
+}
+
+// find gives the numbers of a pair, to be changed. Those of one that is not known are zero.
+func (l *ledger) find(pair heard) (noted *numbers, known bool) {
+	if l.first != nil && l.latest == pair {
+		return l.first, true
+	}
+	noted, known = l.last.Get(pair)
+	if !known {
+		noted = &numbers{}
+		l.last.Add(pair, noted)
+	}
+	l.latest, l.first = pair, noted
+	return noted, known
 }

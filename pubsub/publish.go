@@ -20,17 +20,21 @@ const opPublish = "pubsub: publish"
 // An error of code Invalid or TooLarge means that nothing was sent. After Unavailable, Canceled or DeadlineExceeded the
 // message may have been sent or not.
 func (p *PubSub) Publish(ctx context.Context, subject string, payload []byte) (Receipt, error) {
-	r, err := p.publishOne(ctx, Message{Subject: subject, Payload: payload})
+	r, err := p.publishOne(ctx, subject, payload)
 	if err != nil {
 		return Receipt{Receivers: -1, Err: err}, err
 	}
 	return r, nil
 }
 
-func (p *PubSub) publishOne(ctx context.Context, m Message) (Receipt, error) {
-	if err := p.usable(ctx, opPublish, m.Subject); err != nil {
+func (p *PubSub) publishOne(ctx context.Context, subject string, payload []byte) (Receipt, error) {
+	if err := p.usable(ctx, opPublish, subject); err != nil {
 		return Receipt{}, err
 	}
+	if p.hand != nil {
+		return p.hand.publish(p, subject, payload)
+	}
+	m := Message{Subject: subject, Payload: payload}
 	if err := p.prepare(&m); err != nil {
 		return Receipt{}, err
 	}
@@ -98,6 +102,11 @@ func (p *PubSub) prepare(m *Message) error {
 	if err := p.checkSubject(m.Subject); err != nil {
 		return err
 	}
+	return p.fits(m)
+}
+
+// fits checks what a message will weigh.
+func (p *PubSub) fits(m *Message) error {
 	size, what := weigh(m), "payload with headers"
 	if p.seal.signs() {
 		size, what = p.seal.size(m, p.o.Sender), what+", sealed,"
@@ -120,6 +129,9 @@ func weigh(m *Message) int {
 
 // dispatch sends messages when the lines of all their subjects are free for it.
 func (p *PubSub) dispatch(ctx context.Context, messages []Message) ([]Receipt, error) {
+	if p.hand != nil {
+		return p.hand.publishMany(ctx, p, messages)
+	}
 	for i := range messages {
 		if messages[i].Subject != messages[0].Subject {
 			return p.dispatchMixed(ctx, messages)
@@ -259,13 +271,7 @@ func (p *PubSub) send(ctx context.Context, messages []Message, lineOf func(subje
 		return nil, err
 	}
 	for i := range messages {
-		m := &messages[i]
-		l := lineOf(m.Subject)
-		l.last++
-		m.Sender, m.Seq, m.SubjectSeq = p.o.Sender, p.lines.seq.Add(1), l.last
-		if p.seal.signs() {
-			p.seal.seal(m)
-		}
+		p.number(&messages[i], lineOf(messages[i].Subject))
 	}
 	pause := 50 * time.Millisecond
 	for attempt := 0; ; attempt++ {
@@ -281,6 +287,15 @@ func (p *PubSub) send(ctx context.Context, messages []Message, lineOf func(subje
 		case <-p.life.Done():
 			return nil, err
 		}
+	}
+}
+
+// number gives a message the next numbers of its sender and subject, and seals it. The caller holds the line.
+func (p *PubSub) number(m *Message, l *line) {
+	l.last++
+	m.Sender, m.Seq, m.SubjectSeq = p.o.Sender, p.lines.seq.Add(1), l.last
+	if p.seal.signs() {
+		p.seal.seal(m)
 	}
 }
 

@@ -36,7 +36,8 @@
 //
 // The numbers on a subject must be in order on the wire, or receivers would see gaps that are none. So of one subject
 // one batch is under way at a time: a lone publisher sends by itself, and those who come meanwhile are sent together,
-// numbered as they leave. Other subjects are not held up.
+// numbered as they leave. Other subjects are not held up. Where the transport does not answer a publish, numbering and
+// handing over are one short step under a lock.
 package pubsub
 
 import (
@@ -61,6 +62,7 @@ type PubSub struct {
 	end     context.CancelFunc
 	running sync.WaitGroup // what Close waits for
 	lines   *lines
+	hand    *hand // nil where the transport answers each publish
 
 	complaints complaints.Box
 
@@ -108,6 +110,7 @@ func New(b *Backend, o Options) *PubSub {
 		b = nil
 	}
 	p := &PubSub{backend: b, o: o, seal: newSealer(o.Seal), lines: newLines(o.Subjects), streams: map[*Stream]struct{}{}}
+	p.hand = newHand(b, o, p.lines)
 	p.life, p.end = context.WithCancel(context.Background())
 	return p
 }
@@ -137,6 +140,9 @@ func (p *PubSub) Close() error {
 		_ = s.Close()
 	}
 	p.running.Wait()
+	if p.hand != nil {
+		p.hand.wait()
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -177,6 +178,11 @@ func (w *writer) take(batch []outgoing) []outgoing {
 			return batch
 		}
 		w.news.Wait()
+		// Those who were just answered often call again, and those whose handlers have just ended answer together: one
+		// turn for them makes one batch of what would be many.
+		w.mu.Unlock()
+		runtime.Gosched()
+		w.mu.Lock()
 	}
 	size := 0
 	for _, out := range w.queue {

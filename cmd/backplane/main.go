@@ -20,6 +20,8 @@ import (
 	"github.com/spf13/cobra"
 
 	_ "github.com/gobackplane/backplane/transports/memory"
+	_ "github.com/gobackplane/backplane/transports/nats"
+	_ "github.com/gobackplane/backplane/transports/nats/embedded"
 	_ "github.com/gobackplane/backplane/transports/redis"
 )
 

@@ -18,21 +18,23 @@ const module = "github.com/gobackplane/backplane"
 // may says what each part of the module may import of the others. Imports go down only: a part that is not listed here
 // is a mistake, and so is an import that is not listed in its row.
 var may = map[string][]string{
-	"fault":                 {},
-	"internal":              {"fault", "internal"},
-	"internal/limits":       {"fault", "internal", "cache", "queue", "pubsub"}, // what drivers check alike; only they import it
-	"cache":                 {"fault", "internal"},
-	"queue":                 {"fault", "internal"},
-	"pubsub":                {"fault", "internal"},
-	"rpc":                   {"fault", "internal", "pubsub"},
-	"transports":            {"fault", "internal", "cache", "queue", "pubsub", "rpc"},
-	"transports/memory":     {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
-	"transports/redis":      {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
-	"conformance":           {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
-	"conformance/saboteurs": {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "conformance"},
-	"backplane":             {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
-	"cmd":                   {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "transports/redis", "conformance", "backplane"},
-	"examples":              {"fault", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "transports/redis", "conformance", "backplane"},
+	"fault":                    {},
+	"internal":                 {"fault", "internal"},
+	"internal/limits":          {"fault", "internal", "cache", "queue", "pubsub"}, // what drivers check alike; only they import it
+	"cache":                    {"fault", "internal"},
+	"queue":                    {"fault", "internal"},
+	"pubsub":                   {"fault", "internal"},
+	"rpc":                      {"fault", "internal", "pubsub"},
+	"transports":               {"fault", "internal", "cache", "queue", "pubsub", "rpc"},
+	"transports/memory":        {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
+	"transports/redis":         {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
+	"transports/nats":          {"fault", "internal", "internal/limits", "cache", "queue", "pubsub", "rpc", "transports"},
+	"transports/nats/embedded": {"fault", "internal", "transports", "transports/nats"},
+	"conformance":              {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
+	"conformance/saboteurs":    {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "conformance"},
+	"backplane":                {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
+	"cmd":                      {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "transports/redis", "transports/nats", "transports/nats/embedded", "conformance", "backplane"},
+	"examples":                 {"fault", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "transports/redis", "transports/nats", "transports/nats/embedded", "conformance", "backplane"},
 }
 
 type listed struct {
@@ -99,7 +101,8 @@ func TestApplicationsDoNotCompileWhatTheyDoNotName(t *testing.T) {
 		"testing":                        {"conformance", "conformance/saboteurs", "cmd", "internal", "examples"},
 		"github.com/stretchr/testify":    {"conformance", "conformance/saboteurs", "cmd", "internal"},
 		"github.com/redis/go-redis":      {"transports/redis", "cmd", "internal", "examples"},
-		"github.com/nats-io":             {"cmd", "examples"},
+		"github.com/nats-io":             {"transports/nats", "transports/nats/embedded", "cmd", "internal", "examples"},
+		"github.com/nats-io/nats-server": {"transports/nats/embedded", "cmd", "internal"},
 		"github.com/hashicorp/go-plugin": {"cmd", "examples"},
 	}
 	for _, p := range packages(t) {

@@ -18,7 +18,10 @@ import (
 	"github.com/gobackplane/backplane/internal/servers"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	servers.RunNATSChild()
+	goleak.VerifyTestMain(m)
+}
 
 func startRedis(t *testing.T, o servers.RedisOptions) *servers.Redis {
 	t.Helper()

@@ -73,12 +73,13 @@ func Namespace(testing.TB) string {
 	return "t" + hex.EncodeToString(random[:])
 }
 
-// shared is the one server of the test binary. Main owns it.
+// shared is the one server of each kind of the test binary. Main owns it.
 var shared struct {
 	sync.Mutex
 	owned  bool
 	server *servers.Redis
 	err    error
+	nats   *servers.NATS
 }
 
 // Shared gives the server that all tests of this binary share, started at its first use and stopped by Main. Tests must
@@ -97,13 +98,18 @@ func Shared(t testing.TB) *servers.Redis {
 	return shared.server
 }
 
-// Main wraps a *testing.M so that the shared server is stopped after the last test, before leaks are looked for.
-func Main(m interface{ Run() int }) *Suite { return &Suite{m} }
+// Main wraps a *testing.M so that the shared servers are stopped after the last test, before leaks are looked for.
+//
+// Started as the child process of a test that runs a nats-server as a process, it becomes that server.
+func Main(m interface{ Run() int }) *Suite {
+	servers.RunNATSChild()
+	return &Suite{m}
+}
 
 // Suite is what goleak.VerifyTestMain runs.
 type Suite struct{ m interface{ Run() int } }
 
-// Run runs the tests and stops the shared server.
+// Run runs the tests and stops the shared servers.
 func (s *Suite) Run() int {
 	shared.Lock()
 	shared.owned = true
@@ -114,7 +120,10 @@ func (s *Suite) Run() int {
 		if shared.server != nil {
 			shared.server.Stop()
 		}
-		shared.owned, shared.server, shared.err = false, nil, nil
+		if shared.nats != nil {
+			shared.nats.Stop()
+		}
+		shared.owned, shared.server, shared.err, shared.nats = false, nil, nil, nil
 	}()
 	return s.m.Run()
 }

@@ -3,6 +3,8 @@ package wire
 
 import (
 	"encoding/binary"
+	"strings"
+	"unsafe"
 
 	"github.com/gobackplane/backplane/fault"
 )
@@ -86,16 +88,34 @@ func MessageSize(m *Message) int {
 
 // ReadMessage reads a frame. The message shares no memory that can be written with it, nor with another reading of it.
 // What it cannot read is Corrupt.
-func ReadMessage(frame string) (m Message, err error) {
+func ReadMessage(frame string) (Message, error) {
+	var m reading
+	if err := m.read(frame); err != nil {
+		return Message{}, err
+	}
+	if m.hasPayload {
+		m.Payload = []byte(m.rest)
+	}
+	return m.Message, nil
+}
+
+// reading is a message whose payload is still to be taken from the rest of its frame.
+type reading struct {
+	Message
+	hasPayload bool
+	rest       string
+}
+
+func (m *reading) read(frame string) error {
 	if len(frame) < 2 {
-		return m, fault.New(fault.Corrupt, "a message of %d bytes is no frame of ours; is something else publishing on this channel?", len(frame))
+		return fault.New(fault.Corrupt, "a message of %d bytes is no frame of ours; is something else publishing on this channel?", len(frame))
 	}
 	if frame[0] != messageVersion {
-		return m, fault.New(fault.Corrupt, "the message's format has version %d, this node reads %d; upgrade it, or find out who publishes on this channel", frame[0], messageVersion)
+		return fault.New(fault.Corrupt, "the message's format has version %d, this node reads %d; upgrade it, or find out who publishes on this channel", frame[0], messageVersion)
 	}
 	fields := frame[1]
 	if fields&^byte(knownFields) != 0 {
-		return m, fault.New(fault.Corrupt, "the message has fields %#x, this node knows %#x; upgrade it", fields, knownFields)
+		return fault.New(fault.Corrupt, "the message has fields %#x, this node knows %#x; upgrade it", fields, knownFields)
 	}
 	r := reader{rest: frame[2:]}
 	if fields&hasSender != 0 {
@@ -108,14 +128,13 @@ func ReadMessage(frame string) (m Message, err error) {
 		m.Headers = r.headers()
 	}
 	if r.short {
-		return Message{}, fault.New(fault.Corrupt, "the message ends too early, after %d bytes", len(frame))
+		return fault.New(fault.Corrupt, "the message ends too early, after %d bytes", len(frame))
 	}
-	if fields&hasPayload != 0 {
-		m.Payload = []byte(r.rest)
-	} else if r.rest != "" {
-		return Message{}, fault.New(fault.Corrupt, "the message has %d bytes too many", len(r.rest))
+	m.hasPayload, m.rest = fields&hasPayload != 0, r.rest
+	if !m.hasPayload && r.rest != "" {
+		return fault.New(fault.Corrupt, "the message has %d bytes too many", len(r.rest))
 	}
-	return m, nil
+	return nil
 }
 
 func appendString(dst []byte, s string) []byte {
@@ -140,17 +159,19 @@ func (r *reader) take(n uint64) string {
 
 func (r *reader) uvarint() uint64 {
 	var value uint64
-	for shift := uint(0); ; shift += 7 {
-		next := r.take(1)
-		if next == "" || shift > 63 || shift == 63 && next[0] > 1 {
-			r.rest, r.short = "", true
-			return 0
+	for i := range min(len(r.rest), binary.MaxVarintLen64) {
+		next := r.rest[i]
+		if i == binary.MaxVarintLen64-1 && next > 1 {
+			break
 		}
-		value |= uint64(next[0]&0x7f) << shift
-		if next[0] < 0x80 {
+		value |= uint64(next&0x7f) << (7 * i)
+		if next < 0x80 {
+			r.rest = r.rest[i+1:]
 			return value
 		}
 	}
+	r.rest, r.short = "", true
+	return 0
 }
 
 func (r *reader) string() string { return r.take(r.uvarint()) }
@@ -168,4 +189,31 @@ func (r *reader) headers() map[string]string {
 		headers[key] = r.string()
 	}
 	return headers
+}
+
+// OpenMessage is ReadMessage for a frame that the caller gives away: the payload is a part of it, and everything else a
+// copy. A sender equal to known is known itself, which spares a copy of what rarely changes from one frame to the next.
+func OpenMessage(frame []byte, known string) (Message, error) {
+	var m reading
+	if err := m.read(unsafe.String(unsafe.SliceData(frame), len(frame))); err != nil {
+		return Message{}, err
+	}
+	// What was read shares the frame's memory, which its new owner may write to, and keeps all of it alive.
+	if m.Sender == known {
+		m.Sender = known
+	} else {
+		m.Sender = strings.Clone(m.Sender)
+	}
+	if len(m.Headers) > 0 {
+		own := make(map[string]string, len(m.Headers))
+		for key, value := range m.Headers {
+			own[strings.Clone(key)] = strings.Clone(value)
+		}
+		m.Headers = own
+	}
+	if m.hasPayload {
+		start := len(frame) - len(m.rest)
+		m.Payload = frame[start:len(frame):len(frame)]
+	}
+	return m.Message, nil
 }

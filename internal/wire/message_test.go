@@ -33,6 +33,18 @@ func TestAMessageArrivesAsItWasSent(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, sent, got)
 		require.GreaterOrEqual(t, wire.MessageSize(&sent), len(frame))
+
+		for _, known := range []string{"", sent.Sender} {
+			given := append([]byte(nil), frame...)
+			got, err := wire.OpenMessage(given, known)
+			require.NoError(t, err)
+			require.Equal(t, sent, got)
+			require.Equal(t, len(got.Payload), cap(got.Payload), "appending to the payload writes to nothing else")
+			if n := len(given) - len(got.Payload); n > 0 {
+				clear(given[:n]) // what was read beside the payload is a copy
+				require.Equal(t, sent, got)
+			}
+		}
 	})
 }
 
@@ -57,6 +69,8 @@ func TestWhatIsNoMessageIsRefusedWithAReason(t *testing.T) {
 
 			require.ErrorIs(t, err, fault.Corrupt)
 			require.ErrorContains(t, err, c.says)
+			_, opened := wire.OpenMessage([]byte(c.frame), "")
+			require.EqualError(t, opened, err.Error())
 		})
 	}
 }

@@ -1,0 +1,75 @@
+package nats
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// storeClock knows the server's time from here: lifetimes are counted from the time at which the server stored a record, so
+// whoever asks whether one has ended needs the server's clock and not its own.
+//
+// A sample is the server's answer to what time it is there. When it came in, the server's clock stood at that time or
+// later; so now is never before what the clock says, and after it by at most one round trip of the best sample. Erring to
+// this side, nothing ends early. The zero value knows nothing yet.
+type storeClock struct {
+	best   atomic.Pointer[[]sample]
+	adding sync.Mutex // of those who add
+}
+
+// sample is one reading of the server's clock, with the time here before it was asked and after it had answered.
+type sample struct {
+	server      time.Time
+	asked, told time.Time
+}
+
+const (
+	samplesKept = 4
+	// sampleEvery keeps what two clocks drift apart between samples (100 ppm at most) below 2 ms.
+	sampleEvery = 15 * time.Second
+	drift       = 10_000 // one part in so many
+)
+
+// earliest is the least that the server's clock can show at a time here.
+func (s sample) earliest(now time.Time) time.Time {
+	passed := now.Sub(s.told)
+	return s.server.Add(passed - passed/drift)
+}
+
+// latest is the most that it can show.
+func (s sample) latest(now time.Time) time.Time {
+	passed := now.Sub(s.asked)
+	return s.server.Add(passed + passed/drift)
+}
+
+// now is a time that the server's clock has reached for certain.
+func (c *storeClock) now() time.Time {
+	here := time.Now()
+	known := c.best.Load()
+	if known == nil {
+		return here
+	}
+	var at time.Time
+	for _, s := range *known {
+		if t := s.earliest(here); t.After(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+// add takes a sample. One that an older sample contradicts shows that the server's clock was set back, or that another
+// server leads now: then the older ones say nothing any more.
+func (c *storeClock) add(s sample) {
+	c.adding.Lock()
+	defer c.adding.Unlock()
+	kept := []sample{s}
+	if known := c.best.Load(); known != nil {
+		for _, old := range *known {
+			if len(kept) < samplesKept && !old.earliest(s.told).After(s.latest(s.told)) {
+				kept = append(kept, old)
+			}
+		}
+	}
+	c.best.Store(&kept)
+}
