@@ -19,13 +19,13 @@ import (
 	"github.com/gobackplane/backplane/backplane"
 	"github.com/gobackplane/backplane/cmd/backplane/internal/demo"
 	"github.com/gobackplane/backplane/internal/envelope"
-	"github.com/gobackplane/backplane/internal/servers"
+	"github.com/gobackplane/backplane/transports/memory"
 )
 
 type demoFlags struct {
-	nodes                         int
+	nodes, servers                int
 	root, transport, cluster, out string
-	kill, json                    bool
+	kill, json, verbose           bool
 }
 
 func demoCommand() *cobra.Command {
@@ -35,13 +35,16 @@ func demoCommand() *cobra.Command {
 		Short: "Let a cluster count the identifiers of a source tree, and check that it did",
 		Example: `  backplane demo
   backplane demo --kill --json
+  backplane demo --servers 3 --kill
+  backplane demo --transport redis:
   backplane demo --root . --transport memory: --out counts.txt`,
 		Long: `Let a cluster count the identifiers of every Go file in a tree: one task a file, one entry a file, written only if
 there is none, with progress over pub/sub and the nodes' shares gathered by RPC. Then count again in one goroutine and
 compare, file by file. It exits 0 only if every count is equal, 1 if one is not, and 2 when it could not find out.
 
-With a redis-server on the PATH (or --transport redis://…) the nodes are processes; the server is started and stopped
-by the demo. Without, they run in this process, on memory.`,
+The nodes are processes, and nothing has to be installed: a NATS server runs inside the demo, or with --servers 3 inside
+each of the first three nodes, so that --kill takes one of the servers as well. With --transport redis: the demo starts
+and stops a redis-server of the PATH, with a URL it uses what is there, and with memory: all nodes are in this process.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -50,10 +53,12 @@ by the demo. Without, they run in this process, on memory.`,
 	flags := cmd.Flags()
 	flags.IntVar(&f.nodes, "nodes", 3, "how many nodes work")
 	flags.StringVar(&f.root, "root", "", "the tree; default: the Go sources of go env GOROOT")
-	flags.StringVar(&f.transport, "transport", "", "the URL of a transport; default: a Redis of its own, or memory")
+	flags.IntVar(&f.servers, "servers", 1, "how many NATS servers there are without --transport: 1 in the demo, or more in as many nodes")
+	flags.StringVar(&f.transport, "transport", "", "the URL of a transport, or redis: for a server of its own; default: a NATS server inside")
 	flags.StringVar(&f.cluster, "cluster", "", "the cluster's name; its entries stay in the store, and another run finds them. Default: a new name, and the entries are removed")
 	flags.StringVar(&f.out, "out", "", "write the counts to this file, one line a source file")
 	flags.BoolVar(&f.kill, "kill", false, "send SIGKILL to a node in the middle, and start another")
+	flags.BoolVar(&f.verbose, "verbose", false, "show what NATS servers that run inside and their nodes log; a kill makes them say much")
 	flags.BoolVar(&f.json, "json", false, "write the result as one line of JSON")
 	return cmd
 }
@@ -72,34 +77,32 @@ func demoNodeCommand() *cobra.Command {
 }
 
 func (f demoFlags) run(ctx context.Context, out, events io.Writer) error {
-	if f.nodes < 1 || f.nodes > 100 {
-		return fmt.Errorf("--nodes %d: 1 to 100 are allowed", f.nodes)
-	}
-	if f.kill && f.local() {
-		return errors.New("--kill needs nodes that are processes, and so a server: install redis-server (make deps), or give --transport redis://…")
+	if err := f.check(); err != nil {
+		return err
 	}
 	root, err := f.tree(ctx)
 	if err != nil {
 		return err
 	}
-	options := demo.Options{Root: root, Nodes: f.nodes, Kill: f.kill, Keep: f.cluster != "", Out: f.out, Events: events}
-	address, stop, err := f.target(ctx)
+	cluster := f.cluster
+	if cluster == "" {
+		cluster = "demo-" + strings.ToLower(rand.Text()[:12])
+	}
+	s, err := f.store(ctx, cluster)
 	if err != nil {
 		return err
 	}
-	defer stop()
-	options.Config = backplane.URL(address)
-	options.Config.Node.Name = "coordinator"
-	options.Config.Cluster.Keys = []string{envelope.NewKey()}
-	options.Config.Cluster.Name = f.cluster
-	if f.cluster == "" {
-		options.Config.Cluster.Name = "demo-" + strings.ToLower(rand.Text()[:12])
-	}
-	options.Kind, _, _ = strings.Cut(address, ":")
-	options.Local = f.local()
-	options.Bar = bar(events)
-
-	report, err := demo.Run(ctx, options)
+	defer s.stop()
+	report, err := demo.Run(ctx, demo.Options{
+		Root: root, Nodes: f.nodes, Kill: f.kill, Keep: f.cluster != "", Out: f.out, Events: events, Bar: bar(events),
+		Kind: s.kind, Hosts: s.hosts, Local: s.kind == memory.Kind,
+		Quiet: f.quiet(),
+		Config: backplane.Config{
+			Node:       backplane.NodeConfig{Name: "coordinator"},
+			Cluster:    backplane.ClusterConfig{Name: cluster, Keys: []string{envelope.NewKey()}},
+			Transports: s.transports,
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -117,6 +120,25 @@ func (f demoFlags) run(ctx context.Context, out, events io.Writer) error {
 	return nil
 }
 
+// quiet tells whether the nodes log nothing.
+func (f demoFlags) quiet() bool { return f.transport == "" && !f.verbose }
+
+func (f demoFlags) check() error {
+	switch {
+	case f.nodes < 1 || f.nodes > 100:
+		return fmt.Errorf("--nodes %d: 1 to 100 are allowed", f.nodes)
+	case f.servers != 1 && f.transport != "":
+		return errors.New("--servers is for the NATS servers that run inside; leave out --transport")
+	case f.servers != 1 && (f.servers < 3 || f.servers > 5 || f.servers > f.nodes):
+		return fmt.Errorf("--servers %d: 1, or 3 to 5 and no more than there are nodes (%d)", f.servers, f.nodes)
+	case f.servers != 1 && f.cluster != "":
+		return errors.New("--cluster keeps the entries in the store, and here the store ends with the nodes; leave out --servers")
+	case f.kill && strings.HasPrefix(f.transport, memory.Kind+":"):
+		return errors.New("--kill needs nodes that are processes: leave out --transport memory:")
+	}
+	return nil
+}
+
 // tree is what to count.
 func (f demoFlags) tree(ctx context.Context) (string, error) {
 	if f.root != "" {
@@ -127,31 +149,6 @@ func (f demoFlags) tree(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("no go command to ask where the Go sources are; name a tree with --root: %w", err)
 	}
 	return filepath.Join(strings.TrimSpace(string(goroot)), "src"), nil
-}
-
-// local tells whether the nodes are in this process.
-func (f demoFlags) local() bool {
-	if f.transport != "" {
-		return strings.HasPrefix(f.transport, "memory:")
-	}
-	_, err := exec.LookPath("redis-server")
-	return err != nil
-}
-
-// target is the transport's URL, and what stops the server that was started for it.
-func (f demoFlags) target(ctx context.Context) (address string, stop func(), err error) {
-	nothing := func() {}
-	if f.transport != "" {
-		return f.transport, nothing, nil
-	}
-	if f.local() {
-		return "memory:", nothing, nil
-	}
-	redis, err := servers.StartRedis(ctx, servers.RedisOptions{})
-	if err != nil {
-		return "", nil, err
-	}
-	return redis.URL(), redis.Stop, nil
 }
 
 // bar draws progress on a terminal, and nothing elsewhere.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -59,6 +60,15 @@ func midsize(t *testing.T) string {
 	return filepath.Join(strings.TrimSpace(string(goroot)), "src", "net")
 }
 
+// demoTargets runs a test on memory, on Redis, and on what the demo brings itself.
+func demoTargets(t *testing.T, test func(t *testing.T, transport string)) {
+	t.Run("nats-embedded", func(t *testing.T) {
+		t.Parallel()
+		test(t, "")
+	})
+	targets(t, test)
+}
+
 // targets runs a test on memory and on Redis.
 func targets(t *testing.T, test func(t *testing.T, transport string)) {
 	t.Run("memory", func(t *testing.T) {
@@ -72,14 +82,14 @@ func targets(t *testing.T, test func(t *testing.T, transport string)) {
 }
 
 func TestDemoCountsNastyFiles(t *testing.T) {
-	targets(t, func(t *testing.T, transport string) {
+	demoTargets(t, func(t *testing.T, transport string) {
 		root, counts := nastyTree(t)
 		out := filepath.Join(t.TempDir(), "counts")
 
 		code, stdout, stderr := invoke(t, "demo", "--transport", transport, "--root", root, "--out", out, "--json")
 
 		require.Zero(t, code, stderr)
-		kind, _, _ := strings.Cut(transport, ":")
+		kind, _, _ := strings.Cut(cmp.Or(transport, "nats-embedded:"), ":")
 		o := decodeOutcome(t, stdout)
 		require.Positive(t, o.Seconds)
 		o.Seconds = 0
@@ -90,7 +100,7 @@ func TestDemoCountsNastyFiles(t *testing.T) {
 }
 
 func TestDemoCountsAsAnotherProgramDoes(t *testing.T) {
-	targets(t, func(t *testing.T, transport string) {
+	demoTargets(t, func(t *testing.T, transport string) {
 		root, out := midsize(t), filepath.Join(t.TempDir(), "counts")
 		other := exec.Command("go", "run", "./testdata/identifiers", root)
 		other.Stderr = os.Stderr
@@ -113,7 +123,9 @@ func TestDemoSurvivesAKillInTheMiddle(t *testing.T) {
 	server := testserver.Shared(t)
 	tiny := writeTree(t, map[string]string{"a.go": "package a", "b.go": "package b", "c.go": ""})
 	for name, args := range map[string][]string{
-		"a server of its own": {"--root", midsize(t)},
+		"a server inside":     {"--root", midsize(t)},
+		"a server in each":    {"--root", midsize(t), "--servers", "3"},
+		"a redis of its own":  {"--root", midsize(t), "--transport", "redis:"},
 		"a given server":      {"--root", midsize(t), "--transport", server.URL(), "--nodes", "2"},
 		"a tiny tree":         {"--root", tiny, "--transport", server.URL()},
 		"one node":            {"--root", tiny, "--transport", server.URL(), "--nodes", "1"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"flag"
 	"fmt"
 	"maps"
@@ -93,7 +94,7 @@ func keysOf(of reflect.Type, path string) map[string]bool {
 }
 
 func TestConfigOfTheDocsLoads(t *testing.T) {
-	t.Setenv("SHOP_KEY", "k")
+	t.Setenv("SHOP_KEY", base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	t.Setenv("REDIS_PASSWORD", "p")
 	_, rest, _ := strings.Cut(readDoc(t, "config.md"), "```yaml\n")
 	config, _, _ := strings.Cut(rest, "```")

@@ -147,18 +147,22 @@ func TestBadInputIsToldInOneLineThatNamesTheRemedy(t *testing.T) {
 	empty, oneFile := t.TempDir(), writeTree(t, map[string]string{"a.go": "package a"})
 	unwritable := filepath.Join(empty, "no-such-folder", "counts.txt")
 	for args, says := range map[string]string{
-		"frobnicate":                      `unknown command "frobnicate"`,
-		"demo extra":                      `unknown command "extra"`,
-		"demo --bogus":                    "unknown flag: --bogus; see backplane demo --help",
-		"demo --nodes many":               `invalid argument "many" for "--nodes"`,
-		"demo --nodes 0":                  "--nodes 0: 1 to 100 are allowed",
-		"demo --nodes 101":                "--nodes 101: 1 to 100 are allowed",
-		"demo --transport memory: --kill": "install redis-server (make deps), or give --transport redis://",
-		"demo --transport memory: --root " + empty:                            "there is no Go file under " + empty + "; name another tree with --root",
+		"frobnicate":                               `unknown command "frobnicate"`,
+		"demo extra":                               `unknown command "extra"`,
+		"demo --bogus":                             "unknown flag: --bogus; see backplane demo --help",
+		"demo --nodes many":                        `invalid argument "many" for "--nodes"`,
+		"demo --nodes 0":                           "--nodes 0: 1 to 100 are allowed",
+		"demo --nodes 101":                         "--nodes 101: 1 to 100 are allowed",
+		"demo --transport memory: --kill":          "leave out --transport memory:",
+		"demo --servers 2":                         "1, or 3 to 5 and no more than there are nodes (3)",
+		"demo --servers 3 --nodes 2":               "no more than there are nodes (2)",
+		"demo --servers 3 --cluster c":             "leave out --servers",
+		"demo --servers 3 --transport memory:":     "leave out --transport",
+		"demo --transport memory: --root " + empty: "there is no Go file under " + empty + "; name another tree with --root",
 		"demo --transport memory: --root " + empty + "/nowhere":               "no such file or directory",
 		"demo --transport memory: --root " + oneFile + " --out " + unwritable: "--out: open " + unwritable,
 		"demo --transport redis://127.0.0.1:1 --root " + oneFile:              "attempt 3 of 3 failed: no answer from the server at 127.0.0.1:1",
-		"demo --transport bogus:// --root " + oneFile:                         `unknown transport scheme "bogus"; this program has: memory, redis`,
+		"demo --transport bogus:// --root " + oneFile:                         `unknown transport scheme "bogus"; this program has: memory, nats, nats-embedded, redis`,
 		"demo --transport redis --root " + oneFile:                            `write for example "redis://127.0.0.1:6379" or "memory:"`,
 		"demo --transport memory: --cluster a:b --root " + oneFile:            "cluster.name",
 		"demo-node":   "is started by the demo",
@@ -193,7 +197,7 @@ func TestVersionNamesTheTransports(t *testing.T) {
 	code, stdout, _ := invoke(t, "version")
 
 	require.Zero(t, code)
-	require.Regexp(t, `^backplane \S+ go1\S+ \w+/\w+, transports: memory, redis\n$`, stdout)
+	require.Regexp(t, `^backplane \S+ go1\S+ \w+/\w+, transports: memory, nats, nats-embedded, redis\n$`, stdout)
 }
 
 func TestKeyIsNewAndHas32Bytes(t *testing.T) {

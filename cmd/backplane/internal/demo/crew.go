@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
@@ -17,8 +18,8 @@ import (
 
 // crew are the nodes at work: processes, or goroutines of this one.
 type crew interface {
-	// hire starts a node and returns when it can be given tasks.
-	hire(ctx context.Context, c backplane.Config, root string) error
+	// hire starts nodes, all at once, and returns when they can be given tasks.
+	hire(ctx context.Context, root string, configs ...backplane.Config) error
 	// kill ends the oldest node without a goodbye.
 	kill() error
 	// lost tells of nodes that ended though nobody told them to.
@@ -38,7 +39,16 @@ type goroutines struct {
 
 func newGoroutines(most int) *goroutines { return &goroutines{losses: make(chan error, most)} }
 
-func (g *goroutines) hire(ctx context.Context, c backplane.Config, root string) error {
+func (g *goroutines) hire(ctx context.Context, root string, configs ...backplane.Config) error {
+	for _, c := range configs {
+		if err := g.hireOne(ctx, root, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *goroutines) hireOne(ctx context.Context, root string, c backplane.Config) error {
 	ctx, stop := context.WithCancel(ctx)
 	g.stops = append(g.stops, stop)
 	ready, ended := make(chan struct{}), make(chan error, 1)
@@ -77,18 +87,20 @@ func (g *goroutines) dismiss() error {
 // processes run each node in a process of its own, as a cluster does.
 type processes struct {
 	stderr  io.Writer
+	quiet   bool // they log nothing
 	running []*process
 	losses  chan error
 }
 
 // newProcesses makes a crew that hires so many at most.
-func newProcesses(stderr io.Writer, most int) *processes {
-	return &processes{stderr: stderr, losses: make(chan error, most)}
+func newProcesses(stderr io.Writer, quiet bool, most int) *processes {
+	return &processes{stderr: stderr, quiet: quiet, losses: make(chan error, most)}
 }
 
 type process struct {
 	name   string
 	cmd    *exec.Cmd
+	stdout *bufio.Reader
 	stdin  io.Closer     // the node works until this is closed, be it because its parent is gone
 	told   chan struct{} // closed when it was told to end; what becomes of it then is no news
 	exited chan struct{} // closed when it has; then these say how
@@ -103,10 +115,15 @@ type assignment struct {
 	Cluster    backplane.ClusterConfig
 	Transports map[string]backplane.TransportConfig
 	Root       string
+	Quiet      bool
 }
 
 func (a assignment) config() backplane.Config {
-	return backplane.Config{Node: a.Node, Cluster: a.Cluster, Transports: a.Transports}
+	c := backplane.Config{Node: a.Node, Cluster: a.Cluster, Transports: a.Transports}
+	if a.Quiet {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
 }
 
 // NodeCommand is the hidden subcommand that a node's process runs.
@@ -115,38 +132,60 @@ const NodeCommand = "demo-node"
 // readyLine is what it prints when it can be given tasks.
 const readyLine = "ready"
 
-func (p *processes) hire(ctx context.Context, c backplane.Config, root string) error {
+func (p *processes) hire(ctx context.Context, root string, configs ...backplane.Config) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
+	var started []*process
+	for _, c := range configs {
+		var each *process
+		if each, err = p.start(ctx, self, root, c); err != nil {
+			break
+		}
+		started = append(started, each)
+	}
+	for _, each := range started {
+		if err != nil {
+			_ = each.stdin.Close() // they would wait for those that are not there
+		}
+	}
+	for _, each := range started {
+		line, _ := each.stdout.ReadString('\n') // whatever keeps us from reading, the line is not there
+		go p.attend(ctx, each)                  // ends with the process: see dismiss
+		p.running = append(p.running, each)
+		if line != readyLine+"\n" && err == nil {
+			err = fmt.Errorf("node %s did not start: see its messages above", each.name)
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// start starts one process, and gives it its assignment.
+func (p *processes) start(ctx context.Context, self, root string, c backplane.Config) (*process, error) {
 	cmd := exec.CommandContext(ctx, self, NodeCommand)
 	cmd.Stderr = p.stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// When the run is interrupted a node may finish what it is at, as on dismissal.
 	cmd.Cancel, cmd.WaitDelay = stdin.Close, 2*patience
 	if err := cmd.Start(); err != nil {
-		return err
+		return nil, err
 	}
-	each := &process{name: c.Node.Name, cmd: cmd, stdin: stdin, told: make(chan struct{}), exited: make(chan struct{})}
-	err = json.NewEncoder(stdin).Encode(assignment{Node: c.Node, Cluster: c.Cluster, Transports: c.Transports, Root: root})
-	line, _ := bufio.NewReader(stdout).ReadString('\n') // whatever keeps us from reading, the line is not there
-	go p.attend(ctx, each)                              // ends with the process: see dismiss
-	p.running = append(p.running, each)
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil || line != readyLine+"\n":
-		return fmt.Errorf("node %s did not start: see its messages above", c.Node.Name)
-	}
-	return nil
+	// A process that does not read it does not get ready either.
+	_ = json.NewEncoder(stdin).Encode(assignment{Node: c.Node, Cluster: c.Cluster, Transports: c.Transports, Root: root, Quiet: p.quiet})
+	return &process{
+		name: c.Node.Name, cmd: cmd, stdin: stdin, stdout: bufio.NewReader(stdout), told: make(chan struct{}), exited: make(chan struct{}),
+	}, nil
 }
 
 // attend waits for a process, and tells if it ended by itself.

@@ -8,11 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"github.com/gobackplane/backplane/backplane"
 	"github.com/gobackplane/backplane/cache"
+	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/pubsub"
 	"github.com/gobackplane/backplane/queue"
 	"github.com/gobackplane/backplane/rpc"
@@ -24,15 +28,22 @@ type Options struct {
 	Nodes  int              // how many nodes work
 	Kill   bool             // SIGKILL one in the middle, and start another
 	Config backplane.Config // of the coordinating node; the workers' differ in their names
-	Kind   string           // of its transport, for the report
+	Hosts  []Host           // the first workers' stores, where these hold it themselves
+	Kind   string           // of the transport, for the report
 	Local  bool             // the nodes run in this process
+	Quiet  bool             // the nodes log nothing
 	Keep   bool             // leave the entries in the store
 	Out    string           // write the counts to this file; empty: to none
 	Events io.Writer        // what happens, for people
 	Bar    func(done, total int)
 }
 
+// Host is what a worker opens that holds a part of the cluster's store, a server of its own.
+type Host = map[string]backplane.TransportConfig
+
 const (
+	// away is how long the store may be away after a node that held a part of it was killed.
+	away = 30 * time.Second
 	// lease of the demo's queue: a killed node's tasks run elsewhere after this.
 	lease = 2 * time.Second
 	// patience of what still has to be done after an interrupt.
@@ -44,8 +55,9 @@ type run struct {
 	Options
 	node   *backplane.Node
 	crew   crew
-	hired  int // ever
-	alive  int // of them, as far as is known
+	hired  int    // ever
+	alive  int    // of them, as far as is known
+	places []Host // that no worker holds
 	files  []string
 	output *output
 	before queue.Stats // of the queue, when the run began
@@ -54,7 +66,7 @@ type run struct {
 
 // Run does it all. The report says whether the counts are right; the error says that it could not be found out.
 func Run(ctx context.Context, o Options) (report Report, err error) {
-	r := &run{Options: o, done: make(chan int, 1)}
+	r := &run{Options: o, places: o.Hosts, done: make(chan int, 1)}
 	if r.files, err = sourceFiles(o.Root); err != nil {
 		return Report{}, err
 	}
@@ -66,22 +78,38 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	}
 	defer func() { err = errors.Join(err, r.output.close()) }()
 	o.Config.Shutdown = patience
+	if o.Quiet {
+		o.Config.Logger = slog.New(slog.DiscardHandler)
+	}
 	r.Config = o.Config
-	r.crew = newProcesses(o.Events, o.Nodes+1)
+	r.crew = newProcesses(o.Events, o.Quiet, o.Nodes+1)
 	if o.Local {
 		r.crew = newGoroutines(o.Nodes)
 	}
+	if len(o.Hosts) > 0 { // there is no store before they are there
+		if err := r.hire(ctx, o.Nodes); err != nil {
+			return Report{}, errors.Join(err, r.crew.dismiss())
+		}
+	}
 	if r.node, err = backplane.Open(ctx, o.Config); err != nil {
-		return Report{}, err
+		return Report{}, errors.Join(err, r.crew.dismiss())
 	}
 	fmt.Fprintf(o.Events, "%d nodes on %s count the identifiers of %d files under %s\n", o.Nodes, o.Kind, len(r.files), o.Root)
 	report, err = r.work(ctx)
-	ending := errors.Join(r.crew.dismiss(), r.tidy(ctx), r.node.Close())
+	ending := r.end(ctx)
 	if err != nil && ending != nil { // most likely for the same reason
 		fmt.Fprintf(o.Events, "and while ending: %v\n", ending)
 		return report, err
 	}
 	return report, errors.Join(err, ending)
+}
+
+// end lets the nodes go, takes away what the run has left, and leaves. What nodes hold is gone with them.
+func (r *run) end(ctx context.Context) error {
+	if len(r.Hosts) > 0 {
+		return errors.Join(r.node.Close(), r.crew.dismiss())
+	}
+	return errors.Join(r.crew.dismiss(), r.tidy(ctx), r.node.Close())
 }
 
 func (r *run) work(ctx context.Context) (Report, error) {
@@ -122,8 +150,8 @@ func (r *run) begin(ctx context.Context) error {
 	if err := r.node.Inspector().Configure(ctx, queue.DefaultQueue, queue.Properties{Lease: lease}); err != nil {
 		return err
 	}
-	for range r.Nodes {
-		if err := r.hire(ctx); err != nil {
+	if r.hired == 0 {
+		if err := r.hire(ctx, r.Nodes); err != nil {
 			return err
 		}
 	}
@@ -163,8 +191,28 @@ func (r *run) mourn(loss error) error {
 	return nil
 }
 
-func (r *run) stats(ctx context.Context) (queue.Stats, error) {
-	return r.node.Inspector().Stats(ctx, queue.DefaultQueue)
+func (r *run) stats(ctx context.Context) (s queue.Stats, err error) {
+	err = r.insist(ctx, func() (err error) {
+		s, err = r.node.Inspector().Stats(ctx, queue.DefaultQueue)
+		return err
+	})
+	return s, err
+}
+
+// insist asks the store again while a part of it is being replaced.
+func (r *run) insist(ctx context.Context, ask func() error) error {
+	if len(r.Hosts) == 0 {
+		return ask()
+	}
+	pause := backoff.NewConstantBackOff(100 * time.Millisecond)
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := ask()
+		if err != nil && fault.CodeOf(err) != fault.Unavailable && fault.CodeOf(err) != fault.DeadlineExceeded {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(away))
+	return err
 }
 
 func unfinished(s queue.Stats) int64 { return s.Pending + s.Scheduled + s.Active }
@@ -174,14 +222,22 @@ func (r *run) completed(s queue.Stats) int {
 	return int(s.Totals.Completed - r.before.Totals.Completed)
 }
 
-func (r *run) hire(ctx context.Context) error {
-	r.hired++
-	c := r.Config
-	c.Node.Name = fmt.Sprintf("node-%d", r.hired)
-	if err := r.crew.hire(ctx, c, r.Root); err != nil {
+// hire adds so many nodes, all at once: servers of one cluster wait for each other.
+func (r *run) hire(ctx context.Context, n int) error {
+	configs := make([]backplane.Config, n)
+	for i := range configs {
+		r.hired++
+		c := r.Config
+		c.Node.Name = fmt.Sprintf("node-%d", r.hired)
+		if len(r.places) > 0 {
+			c.Transports, r.places = r.places[0], r.places[1:]
+		}
+		configs[i] = c
+	}
+	if err := r.crew.hire(ctx, r.Root, configs...); err != nil {
 		return err
 	}
-	r.alive++
+	r.alive += n
 	return nil
 }
 
@@ -281,8 +337,11 @@ func (r *run) replace(ctx context.Context) error {
 		return err
 	}
 	r.alive--
+	if len(r.Hosts) > 0 { // the oldest was killed, which had the first place
+		r.places = append(r.places, r.Hosts[0])
+	}
 	fmt.Fprintln(r.Events, "\nkilled a node; another takes its place")
-	return r.hire(ctx)
+	return r.hire(ctx, 1)
 }
 
 // gatherShares asks every node what it did. One that was killed is a member until its silence is noticed: it is not
@@ -313,7 +372,11 @@ func (r *run) compare(ctx context.Context, report *Report) error {
 		for i, file := range chunk {
 			keys[i] = entryPrefix + file
 		}
-		found, err := entries.GetMany(ctx, keys)
+		var found []cache.TypedGot[Count]
+		err := r.insist(ctx, func() (err error) {
+			found, err = entries.GetMany(ctx, keys)
+			return err
+		})
 		if err != nil {
 			return err
 		}
