@@ -135,7 +135,7 @@ func natsProcessAgainstRaw(e *env) (side, side, error) {
 }
 
 // natsProcessAgainstWatermill has Watermill handle one message after the other, as one subscription does, each confirmed
-// before the next. It takes more subscriptions to a consumer group to do more at once; 64 of them are about twice as fast.
+// before the next.
 func natsProcessAgainstWatermill(e *env) (side, side, error) {
 	nc, err := e.rawNATS()
 	if err != nil {
