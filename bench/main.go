@@ -56,7 +56,7 @@ func main() {
 	}
 
 	var results []result
-	for _, r := range slices.Concat(rows, natsRows, natsCacheRows) {
+	for _, r := range slices.Concat(rows, natsRows, natsCacheRows, natsQueueRows) {
 		if !matches.MatchString(r.name) {
 			continue
 		}

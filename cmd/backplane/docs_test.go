@@ -52,13 +52,17 @@ func firstColumn(text string) []string {
 	return names
 }
 
-func TestDocsNameEveryOptionOfRedisAndNoOther(t *testing.T) {
+func TestDocsNameEveryOptionAndNoOther(t *testing.T) {
 	t.Parallel()
-	_, err := transports.OpenURL(t.Context(), "redis://h?no-such-option=1", transports.Settings{Namespace: "n"})
-	_, known, found := strings.Cut(err.Error(), "there are: ")
-	require.True(t, found, err)
+	for kind, url := range map[string]string{
+		"redis": "redis://h?no-such-option=1", "nats": "nats://h?no-such-option=1", "nats-embedded": "nats-embedded:?no-such-option=1",
+	} {
+		_, err := transports.OpenURL(t.Context(), url, transports.Settings{Namespace: "n"})
+		_, known, found := strings.Cut(err.Error(), "there are: ")
+		require.True(t, found, err)
 
-	require.Equal(t, strings.Split(known, ", "), firstColumn(section(t, readDoc(t, "config.md"), "Options of redis")))
+		require.Equal(t, strings.Split(known, ", "), firstColumn(section(t, readDoc(t, "config.md"), "Options of "+kind)), kind)
+	}
 }
 
 func TestDocsNameEveryKeyOfTheConfigAndNoOther(t *testing.T) {

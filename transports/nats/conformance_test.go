@@ -35,8 +35,11 @@ func TestConformanceOfACluster(t *testing.T) {
 	cluster := testserver.NATSCluster(t, servers.NATSOptions{Process: true})
 
 	conformance.Test(t, conformance.Harness{
-		New: func(conformance.T) conformance.Cluster {
-			return &faulty{servers: cluster.Nodes, options: map[string]any{"replicas": 3}, await: cluster.Await}
+		New: func(t conformance.T) conformance.Cluster {
+			return &faulty{
+				servers: cluster.Nodes, options: map[string]any{"replicas": 3, "storage": "memory"},
+				await: cluster.Await, routes: newRoutes(t, cluster.Nodes),
+			}
 		},
 		Timing: patient,
 	})
@@ -47,6 +50,7 @@ type faulty struct {
 	servers []*servers.NATS
 	options map[string]any
 	await   func(context.Context) error // nil for a server alone
+	routes  *routes                     // nil for a server alone
 
 	mu    sync.Mutex
 	links []*servers.Proxy // by node
@@ -54,7 +58,8 @@ type faulty struct {
 
 func (f *faulty) Open(t conformance.T, namespace string) transports.Transport {
 	f.mu.Lock()
-	server := f.servers[len(f.links)%len(f.servers)]
+	at := len(f.links) % len(f.servers)
+	server := f.servers[at]
 	link, err := servers.StartProxy(server.Addr())
 	if err == nil {
 		f.links = append(f.links, link)
@@ -69,6 +74,9 @@ func (f *faulty) Open(t conformance.T, namespace string) transports.Transport {
 	}
 	node, err := transports.OpenURL(t.Context(), server.URLAt(link.Addr()), transports.Settings{Namespace: namespace, Options: options})
 	require.NoError(t, err)
+	if f.routes != nil {
+		return &settled{node, f.routes, at}
+	}
 	return node
 }
 

@@ -26,7 +26,6 @@ const (
 
 // page is the messages of one kind whose key has a prefix, from a sequence on.
 type page struct {
-	op     string
 	kind   byte
 	prefix string
 	from   uint64
@@ -147,7 +146,7 @@ func (e *entries) list(ctx context.Context, op string, kind byte, p cache.Page, 
 	if len(p.Prefix) > e.limits.MaxKey {
 		return "", nil // nothing begins with it
 	}
-	sequence, err := e.store.scan(ctx, page{op: op, kind: kind, prefix: p.Prefix, from: from, limit: p.Limit, meet: meet})
+	sequence, err := e.store.scan(ctx, page{kind: kind, prefix: p.Prefix, from: from, limit: p.Limit, meet: meet})
 	if err != nil {
 		return "", e.failed(ctx, err, op, 1, func(int) string { return p.Prefix })
 	}

@@ -8,7 +8,7 @@ import (
 // A list is stored as an entry whose value is the list's values one after another, each after its length as a varint. So
 // every change of a list is one message, and a list's lifetime that of an entry.
 
-// sizes of what a list's values take.
+// encodedSize is how many bytes a list of values takes.
 func encodedSize(values [][]byte) int {
 	size := 0
 	for _, value := range values {

@@ -229,6 +229,9 @@ func (d *queueDriver) take(ctx context.Context, c *queue.Claim, queues []string,
 	return leased, dropped, ifNone(leased, err)
 }
 
+// manyClaimed is how many tasks at once make a claim one of a worker under load.
+const manyClaimed = 16
+
 // errBehind says that the leader has not got as far as the server that handed a task out.
 var errBehind = errors.New("the leader is behind")
 
@@ -277,7 +280,8 @@ func (d *queueDriver) insist(ctx context.Context, moves []claimMove, answers []w
 
 // drop takes ready messages away, and waits until they are, so that nobody counts them any more. A consumer works off
 // such words in order: it answers to the last of its own. (With several replicas its answer does not mean that the message
-// is gone; there the leader counts, and sees what is a leftover.) They are remembered in case that the words are lost.
+// is gone; there the leader counts, and sees what is a leftover. Neither is it waited for after a claim of many, where a
+// round trip costs tasks and a count is a moment old anyway.) They are remembered in case that the words are lost.
 func (d *queueDriver) drop(ctx context.Context, all []*nats.Msg) {
 	last := make(map[string]*nats.Msg, 2)
 	for i := len(all) - 1; i >= 0; i-- {
@@ -287,9 +291,10 @@ func (d *queueDriver) drop(ctx context.Context, all []*nats.Msg) {
 		}
 	}
 	var ends []*nats.Msg
+	waits := d.direct && len(all) < manyClaimed
 	for _, m := range all {
 		d.recent.add(sequenceOf(m))
-		if d.direct && last[d.names.laneIn(m.Subject)] == m {
+		if waits && last[d.names.laneIn(m.Subject)] == m {
 			ends = append(ends, m)
 		} else {
 			d.wire.tell(m.Reply, []byte("+ACK"))

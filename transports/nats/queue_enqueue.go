@@ -101,7 +101,9 @@ func (d *queueDriver) enqueue(ctx context.Context, all []*arrival) error {
 
 func (d *queueDriver) enqueuePlain(ctx context.Context, all []*arrival) error {
 	// The server brings what falls due at the same time in the order in which it was stored.
-	all = slices.Clone(all)
+	if len(all) > 1 {
+		all = slices.Clone(all)
+	}
 	slices.SortStableFunc(all, func(a, b *arrival) int { return cmp.Compare(a.runAt.UnixNano(), b.runAt.UnixNano()) })
 	for try := 0; len(all) > 0; try++ {
 		if try == enqueueTries {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/gobackplane/backplane/fault"
 )
 
 // lane is one end of one priority of a queue, and the consumer that hands its tasks out.
@@ -19,8 +21,9 @@ type lane struct {
 	name     string
 	consumer string
 
-	hasMore atomic.Bool // as far as is known; true when nothing is
-	made    atomic.Bool // the consumer
+	hasMore atomic.Bool  // as far as is known; true when nothing is
+	made    atomic.Bool  // the consumer
+	missing atomic.Int64 // since when the consumer has not answered, in ns since 1970; 0: it does
 
 	// Of the waiting room, under its lock.
 	waiters []*waiter
@@ -73,17 +76,24 @@ func (d *queueDriver) appendLanes(found []*lane, q string, s setting) []*lane {
 // mostWaiting is how many standing orders a consumer takes: those of all nodes.
 const mostWaiting = 10_000
 
-// make has the lane's consumer on the server.
+// make has the lane's consumer on the server. errNoConsumer: it has no leader now.
 func (d *queueDriver) make(ctx context.Context, l *lane) error {
 	if l.made.Load() {
 		return nil
 	}
-	_, err := d.core.js.CreateOrUpdateConsumer(ctx, d.names.stream, jetstream.ConsumerConfig{
+	making, cancel := context.WithTimeout(ctx, makePatience)
+	defer cancel()
+	_, err := d.core.js.CreateOrUpdateConsumer(making, d.names.stream, jetstream.ConsumerConfig{
 		Durable: l.consumer, FilterSubject: d.names.lane(l.queue, l.name), AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: handOver, MaxAckPending: -1, MaxDeliver: -1, MaxWaiting: mostWaiting,
 	})
 	if err == nil {
 		l.made.Store(true)
+		return nil
+	}
+	if ctx.Err() == nil && making.Err() != nil || fault.CodeOf(d.core.fault(err, "", "")) == fault.Unavailable && d.wire.nc.IsConnected() {
+		l.lose()
+		return errNoConsumer
 	}
 	return err
 }
@@ -117,63 +127,114 @@ func handedOut(m *nats.Msg, field int) uint64 {
 
 var errNoConsumer = errors.New("the consumer is not there")
 
-// pullTries is how often a consumer that is not there is made, or waited for: on several servers it takes a moment until
-// it has a leader.
-const pullTries = 25
+const (
+	// pullTries is how often a consumer that is not there is asked again: on several servers it takes a moment until it
+	// has a leader.
+	pullTries = 12
+	// makePatience is how long making a consumer may take: one without a leader does not answer.
+	makePatience = time.Second
+	// consumerPatience is how long a lane may be without its consumer, which an election takes, before that is an error.
+	// Until then it gives nothing.
+	consumerPatience = 20 * time.Second
+)
 
 // pull takes up to n tasks of each lane, without waiting. For an error it hands back what came.
 func (d *queueDriver) pull(ctx context.Context, from []*lane, n int) ([][]*nats.Msg, error) {
+	got := make([][]*nats.Msg, len(from))
+	open := make([]int, len(from))
+	for i := range from {
+		open[i] = i
+	}
 	for try := 1; ; try++ {
-		for _, l := range from {
-			if err := d.make(ctx, l); err != nil {
+		var there []int
+		for _, i := range open {
+			if err := d.make(ctx, from[i]); err == nil {
+				there = append(there, i)
+			} else if !errors.Is(err, errNoConsumer) {
+				d.handBackSome(got)
 				return nil, err
 			}
 		}
-		got, err := d.tryPull(ctx, from, n)
-		if err == nil {
-			return got, nil
+		asked := make([]*lane, len(there))
+		for k, i := range there {
+			asked[k] = from[i]
 		}
-		for _, messages := range got {
-			for _, m := range messages {
-				d.handBack(m)
-			}
+		some, missing, err := d.tryPull(ctx, asked, n)
+		for k, i := range there {
+			got[i] = append(got[i], some[k]...)
 		}
-		if !errors.Is(err, errNoConsumer) || try == pullTries {
+		if err != nil {
+			d.handBackSome(got)
 			return nil, err
 		}
+		if len(missing) == 0 && len(there) == len(open) {
+			return got, nil
+		}
+		if open = missing; try == pullTries || len(there) == 0 {
+			return got, d.allMissing(from)
+		}
+		for k := range open {
+			open[k] = there[open[k]]
+		}
 		if err := rest(ctx, time.Duration(try)*4*time.Millisecond); err != nil {
+			d.handBackSome(got)
 			return nil, err
 		}
 	}
 }
 
-func (d *queueDriver) tryPull(ctx context.Context, from []*lane, n int) ([][]*nats.Msg, error) {
-	got := make([][]*nats.Msg, len(from))
-	var missing error
+func (d *queueDriver) handBackSome(got [][]*nats.Msg) {
+	for _, messages := range got {
+		for _, m := range messages {
+			d.handBack(m)
+		}
+	}
+}
+
+// allMissing is an error when a lane has been without its consumer for too long.
+func (d *queueDriver) allMissing(from []*lane) error {
+	for _, l := range from {
+		if since := l.missing.Load(); since > 0 && time.Since(time.Unix(0, since)) > consumerPatience {
+			return fault.New(fault.Unavailable, "the consumer %s of stream %s has had no leader for %v; see that enough servers run",
+				l.consumer, d.names.stream, time.Since(time.Unix(0, since)).Round(time.Second))
+		}
+	}
+	return nil
+}
+
+// tryPull asks once. missing are the lanes, by their index, whose consumer did not answer.
+func (d *queueDriver) tryPull(ctx context.Context, from []*lane, n int) (got [][]*nats.Msg, missing []int, err error) {
+	got = make([][]*nats.Msg, len(from))
 	body := []byte(`{"no_wait":true,"batch":` + strconv.Itoa(n) + `}`)
-	err := d.wire.askForTasks(ctx, len(from), func(i int) *nats.Msg {
+	err = d.wire.askForTasks(ctx, len(from), func(i int) *nats.Msg {
 		return &nats.Msg{Subject: d.api + "CONSUMER.MSG.NEXT." + d.names.stream + "." + from[i].consumer, Data: body}
 	}, func(i int, m *nats.Msg) bool {
+		l := from[i]
 		if isTask(m) {
+			l.missing.Store(0)
 			got[i] = append(got[i], m)
 			if len(got[i]) == n {
-				from[i].hasMore.Store(true)
+				l.hasMore.Store(true)
 			}
 			return len(got[i]) == n
 		}
-		from[i].hasMore.Store(false)
+		l.hasMore.Store(false)
 		switch m.Header.Get(headerStatus) {
 		case "404", "408":
-		default: // 503: nobody answers; 409: it was deleted, or has no leader
-			from[i].made.Store(false)
-			missing = errNoConsumer
+			l.missing.Store(0)
+		default: // 503: nobody answers; 409: it was deleted, or has lost its leader
+			missing = append(missing, i)
+			l.lose()
 		}
 		return true
 	})
-	if err == nil {
-		err = missing
-	}
-	return got, err
+	return got, missing, err
+}
+
+// lose notes that the lane's consumer is not there.
+func (l *lane) lose() {
+	l.made.Store(false)
+	l.missing.CompareAndSwap(0, time.Now().UnixNano())
 }
 
 // handBackAll hands tasks back, and waits until the server has them.

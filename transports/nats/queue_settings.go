@@ -38,8 +38,14 @@ const settingAge = time.Second
 type settings struct {
 	mu      sync.Mutex
 	known   map[string]remembered
-	changed chan struct{}       // closed at the next change of any
-	levels  map[string]struct{} // queue.priority that are in use: these never end
+	changed chan struct{}      // closed at the next change of any
+	levels  map[level]struct{} // that are in use: these never end
+}
+
+// level is one priority of a queue.
+type level struct {
+	queue    string // token
+	priority int
 }
 
 type remembered struct {
@@ -51,7 +57,7 @@ type remembered struct {
 const mostRemembered = 10_000
 
 func (s *settings) init() {
-	s.known, s.levels, s.changed = map[string]remembered{}, map[string]struct{}{}, make(chan struct{})
+	s.known, s.levels, s.changed = map[string]remembered{}, map[level]struct{}{}, make(chan struct{})
 }
 
 // expire forgets one queue's settings, because they have changed.
@@ -192,7 +198,7 @@ func (d *queueDriver) changeSetting(ctx context.Context, q string, change func(*
 
 // ensureLevel has a queue known, and that it has tasks of a priority, before the first is stored.
 func (d *queueDriver) ensureLevel(ctx context.Context, q string, priority int) error {
-	key := laneOf(priority, false) + "." + q
+	key := level{q, priority}
 	s := &d.settings
 	s.mu.Lock()
 	_, known := s.levels[key]

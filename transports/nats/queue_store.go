@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -139,9 +140,19 @@ func readWrote(m *nats.Msg) wrote {
 }
 
 const (
-	writeTries = 30 // of a write that others of the same task are in the way of
+	writeTries = 50 // of a write that others of the same task are in the way of, or that nobody took
 	writePause = 2 * time.Millisecond
+	// leaderless is the longest pause while nobody leads the stream: an election takes up to 9 s.
+	leaderless = 200 * time.Millisecond
 )
+
+// pauseBefore is how long to wait before a try, when writes of the same task are under way or nobody leads the stream.
+func pauseBefore(try int, nobody bool) time.Duration {
+	if nobody {
+		return min(time.Duration(try)*5*writePause, leaderless)
+	}
+	return time.Duration(1+rand.IntN(try)) * writePause
+}
 
 // write sends writes together and gives their answers in order. An error means that some have no answer.
 func (d *queueDriver) write(ctx context.Context, all []write) ([]wrote, error) {
@@ -152,17 +163,20 @@ func (d *queueDriver) write(ctx context.Context, all []write) ([]wrote, error) {
 	}); err != nil {
 		return answers, err
 	}
-	for try := 0; ; try++ {
+	for try := 1; ; try++ {
 		var open []int
+		nobody := false
 		for i := range answers {
 			if answers[i].again {
 				open = append(open, i)
+			} else if errors.Is(answers[i].err, nats.ErrNoResponders) {
+				open, nobody = append(open, i), true
 			}
 		}
 		if len(open) == 0 || try == writeTries {
 			return answers, nil
 		}
-		if err := rest(ctx, time.Duration(1+rand.IntN(1+try))*writePause); err != nil {
+		if err := rest(ctx, pauseBefore(try, nobody)); err != nil {
 			return answers, err
 		}
 		if err := d.wire.ask(ctx, len(open), func(i int) *nats.Msg { return all[open[i]].message() }, func(i int, m *nats.Msg) bool {
@@ -203,6 +217,18 @@ type wanted struct {
 
 // read reads messages together, as the stream's leader has them: what was written before is seen.
 func (d *queueDriver) read(ctx context.Context, stream string, all ...wanted) ([]kept, error) {
+	for try := 1; ; try++ {
+		found, err := d.tryRead(ctx, stream, all)
+		if !errors.Is(err, nats.ErrNoResponders) || try == writeTries {
+			return found, err
+		}
+		if err := rest(ctx, pauseBefore(try, true)); err != nil {
+			return found, err
+		}
+	}
+}
+
+func (d *queueDriver) tryRead(ctx context.Context, stream string, all []wanted) ([]kept, error) {
 	found := make([]kept, len(all))
 	var failed error
 	subject := d.api + "STREAM.MSG.GET." + stream

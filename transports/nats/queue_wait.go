@@ -158,7 +158,7 @@ func (r *waitingRoom) deliver(d *queueDriver, l *lane, m *nats.Msg) {
 	case lacks:
 		d.order([]*lane{l})
 	case !isOver: // the consumer is gone, or nobody leads it
-		l.made.Store(false)
+		l.lose()
 		for r.give(l, nil) {
 		}
 	}
