@@ -123,12 +123,12 @@ func TestDemoSurvivesAKillInTheMiddle(t *testing.T) {
 	server := testserver.Shared(t)
 	tiny := writeTree(t, map[string]string{"a.go": "package a", "b.go": "package b", "c.go": ""})
 	for name, args := range map[string][]string{
-		"a server inside":     {"--root", midsize(t)},
-		"a server in each":    {"--root", midsize(t), "--servers", "3"},
-		"a redis of its own":  {"--root", midsize(t), "--transport", "redis:"},
-		"a given server":      {"--root", midsize(t), "--transport", server.URL(), "--nodes", "2"},
-		"a tiny tree":         {"--root", tiny, "--transport", server.URL()},
-		"one node":            {"--root", tiny, "--transport", server.URL(), "--nodes", "1"},
+		"a server inside":    {"--root", midsize(t)},
+		"a server in each":   {"--root", midsize(t), "--servers", "3"},
+		"a redis of its own": {"--root", midsize(t), "--transport", "redis:"},
+		"a given server":     {"--root", midsize(t), "--transport", server.URL(), "--nodes", "2"},
+		"a tiny tree":        {"--root", tiny, "--transport", server.URL()},
+		"one node":           {"--root", tiny, "--transport", server.URL(), "--nodes", "1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

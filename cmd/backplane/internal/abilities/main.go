@@ -1,5 +1,5 @@
 // Command abilities writes the README's table of transports and abilities, from a conformance run of each and from what
-// each declares. It starts its own Redis.
+// each declares. It starts its own Redis, and a NATS server inside.
 //
 //	go run ./cmd/backplane/internal/abilities README.md
 package main
@@ -7,6 +7,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"reflect"
@@ -16,6 +17,7 @@ import (
 	"github.com/gobackplane/backplane/conformance"
 	"github.com/gobackplane/backplane/internal/servers"
 	"github.com/gobackplane/backplane/transports"
+	"github.com/gobackplane/backplane/transports/nats/embedded"
 
 	_ "github.com/gobackplane/backplane/transports/memory"
 	_ "github.com/gobackplane/backplane/transports/redis"
@@ -39,8 +41,13 @@ func run(ctx context.Context, file string) error {
 		return err
 	}
 	defer redis.Stop()
+	nats, stop, err := startNATS(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	var columns []column
-	for _, url := range []string{"memory:", redis.URL()} {
+	for _, url := range []string{"memory:", redis.URL(), nats} {
 		c, err := measure(ctx, url)
 		if err != nil {
 			return err
@@ -57,6 +64,24 @@ func run(ctx context.Context, file string) error {
 		return fmt.Errorf("%s has no place for the table: it stands between %q and %q", file, begin, end)
 	}
 	return os.WriteFile(file, bytes.Join([][]byte{before, []byte(begin), table(columns), []byte(end), after}, nil), 0o644)
+}
+
+func startNATS(ctx context.Context) (url string, stop func(), err error) {
+	folder, err := os.MkdirTemp("", "abilities-")
+	if err != nil {
+		return "", nil, err
+	}
+	t, err := embedded.Open(ctx, transports.Settings{
+		Namespace: "server", Options: map[string]any{"folder": folder, "secret": rand.Text()},
+	})
+	if err != nil {
+		_ = os.RemoveAll(folder)
+		return "", nil, err
+	}
+	return t.(*embedded.Transport).URL(), func() {
+		_ = t.Close() // always nil
+		_ = os.RemoveAll(folder)
+	}, nil
 }
 
 // column is what is known of one transport.
