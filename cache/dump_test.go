@@ -466,6 +466,43 @@ func TestListsLongerThanALineAreDumpedInParts(t *testing.T) {
 	require.Equal(t, 1500, n)
 }
 
+// stopping ends a context in place of the push that it has come to.
+type stopping struct {
+	cache.Lists
+	pushes int // until then
+	stop   context.CancelFunc
+}
+
+func (s *stopping) Push(ctx context.Context, pushes []cache.Push) ([]cache.Length, error) {
+	if s.pushes--; s.pushes == 0 {
+		s.stop()
+		return nil, fault.FromContext(ctx)
+	}
+	return s.Lists.Push(ctx, pushes)
+}
+
+func TestARestoreThatWasCutShortLeavesNoPartOfAListToBeKept(t *testing.T) {
+	c := newStore(t).node()
+	_, err := c.Push(t.Context(), "long", make([][]byte, 900))
+	require.NoError(t, err)
+	dump := dumpOf(t, c)
+	backend := *store{t: t, name: "memory:target"}.backend()
+	ctx, stop := context.WithCancel(t.Context())
+	backend.Lists = &stopping{Lists: backend.Lists, pushes: 3, stop: stop}
+	target := cache.New(&backend, cache.Options{})
+	t.Cleanup(func() { require.NoError(t, target.Close()) })
+	_, err = target.Restore(ctx, bytes.NewReader(dump), cache.RestoreOptions{KeepExisting: true})
+	requireCode(t, fault.Canceled, err)
+
+	restored, err := target.Restore(t.Context(), bytes.NewReader(dump), cache.RestoreOptions{KeepExisting: true})
+
+	require.NoError(t, err)
+	require.Equal(t, cache.Restored{Lists: 1}, restored)
+	n, err := target.Length(t.Context(), "long")
+	require.NoError(t, err)
+	require.Equal(t, 900, n)
+}
+
 func FuzzRestore(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(signed())

@@ -29,7 +29,8 @@ type Restored struct {
 // A first pass over r verifies all of it: a damaged or truncated dump is fault.Corrupt, one of a newer format
 // fault.Invalid, one with what this transport cannot take TooLarge, Invalid or Unsupported, and nothing has been
 // written then. A second pass writes in batches; when the store fails during it, what was written stays, and restoring
-// again is harmless. A list of the same name is replaced, not appended to. r is read from where it stands.
+// again is harmless; the list that was being written is dropped, or, if the store does not take that either, named in the
+// log, since KeepExisting would keep a part of it. A list of the same name is replaced, not appended to. r is read from where it stands.
 func (c *Cache) Restore(ctx context.Context, r io.ReadSeeker, o RestoreOptions) (Restored, error) {
 	const op = "cache: restore"
 	if err := c.offered(c.backend.Driver != nil, op, "", "cache"); err != nil {
@@ -197,8 +198,24 @@ func (w *restorer) list(ctx context.Context, list *dumpList) error {
 	if w.skipping {
 		return nil
 	}
-	_, err := w.c.Push(ctx, name, list.Values)
-	return err
+	if _, err := w.c.Push(ctx, name, list.Values); err != nil {
+		return w.abandon(ctx, name, err)
+	}
+	return nil
+}
+
+// abandon drops a list of which a part could not be written: what stayed of it would be taken for a whole one by a later
+// restore that keeps what exists.
+func (w *restorer) abandon(ctx context.Context, name string, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
+	defer cancel()
+	if _, err := w.c.Drop(ctx, name); err != nil {
+		w.c.log.Warn("cache: a list was restored in part only and could not be dropped; drop it before a restore that keeps what exists",
+			"list", name, "error", err)
+		return cause
+	}
+	w.restored.Lists--
+	return cause
 }
 
 func (w *restorer) begin(ctx context.Context, name string) error {
