@@ -58,14 +58,21 @@ local function take_from(queue, line, want)
     for i, entry in ipairs(call('LPOP', line, want) or {}) do tasks[i] = task_of(entry) end
     return tasks, #tasks == want
   end
-  local entries = call('LRANGE', line, 0, 999)
   local passed = 0
-  while passed < #entries and #tasks < want do
-    passed = passed + 1
-    local entry = entries[passed]
-    local task = task_of(entry)
-    if is_stale(queue, entry, task) then forget_stale(queue, task) else tasks[#tasks + 1] = task end
+  while passed < 1000 and #tasks < want do
+    -- As many as are wanted, and twice as many each time that most of them are stale: there may be one at the far end of a
+    -- long line only, or hundreds in a row.
+    local entries = call('LRANGE', line, 0, math.min(math.max(want - #tasks, passed), 1000 - passed) - 1)
+    if #entries == 0 then return tasks, false end
+    local looked = 0
+    while looked < #entries and #tasks < want do
+      looked = looked + 1
+      local entry = entries[looked]
+      local task = task_of(entry)
+      if is_stale(queue, entry, task) then forget_stale(queue, task) else tasks[#tasks + 1] = task end
+    end
+    call('LPOP', line, looked)
+    passed = passed + looked
   end
-  if passed > 0 then call('LPOP', line, passed) end
-  return tasks, passed == 1000 or #tasks == want
+  return tasks, true
 end
