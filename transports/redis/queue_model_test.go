@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	client "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -14,8 +15,13 @@ import (
 	"github.com/gobackplane/backplane/queue"
 )
 
+// largeModelPayload makes a task one that is kept in two parts.
+const largeModelPayload = 20 << 10
+
 // queueModel is what queue q should hold, in the plainest form.
 type queueModel struct {
+	store   *client.Client
+	larges  string // the key of the payloads that are kept apart
 	node    queue.Backend
 	tasks   map[string]*modelTask
 	lines   map[int][]string  // pending tasks by priority
@@ -77,6 +83,7 @@ func (m *queueModel) Enqueue(t *rapid.T) {
 			ID: m.id(t), Kind: "k", Queue: "q", MaxAttempts: 1, MaxLost: 1,
 			CallerID: rapid.IntRange(0, 3).Draw(t, "caller") == 0,
 			Priority: rapid.SampledFrom([]int{0, 0, 0, 3, 9}).Draw(t, "priority"),
+			Payload:  make([]byte, rapid.SampledFrom([]int{0, 100, largeModelPayload}).Draw(t, "payload")),
 		}
 		switch rapid.IntRange(0, 5).Draw(t, "sort") {
 		case 0:
@@ -132,6 +139,8 @@ func (m *queueModel) Claim(t *rapid.T) {
 	require.Equal(t, want, leasedIDs(claimed.Tasks))
 	for _, l := range claimed.Tasks {
 		task := m.tasks[l.ID]
+		require.NoError(t, l.Err)
+		require.Len(t, l.Payload, len(task.Payload))
 		require.Equal(t, task.Attempts, l.Attempts)
 		task.state, task.token = queue.Active, l.Token
 	}
@@ -319,16 +328,30 @@ func (m *queueModel) Check(t *rapid.T) {
 		require.NoError(t, err)
 		require.Equal(t, task.state, info.State, id)
 		require.Equal(t, task.Attempts, info.Attempts, id)
-		return
+		require.NoError(t, info.Err)
+		require.Len(t, info.Payload, len(task.Payload))
+		break
 	}
+	large := 0
+	for _, task := range m.tasks {
+		if len(task.Payload) == largeModelPayload {
+			large++
+		}
+	}
+	kept, err := m.store.HLen(t.Context(), m.larges).Result()
+	require.NoError(t, err)
+	require.EqualValues(t, large, kept, "payloads kept apart")
 }
 
 func TestQueueDoesWhatItsModelDoes(t *testing.T) {
 	url := testserver.Shared(t).URL()
+	store := plain(t, url)
 	rapid.Check(t, func(rt *rapid.T) {
-		node := openURL(t, url, testserver.Namespace(t))
+		namespace := testserver.Namespace(t)
+		node := openURL(t, url, namespace)
 		defer func() { require.NoError(rt, node.Close()) }()
 		m := &queueModel{
+			store: store, larges: "{bp:" + namespace + ":q0}:l:q",
 			node: *node.Queue(), tasks: map[string]*modelTask{}, lines: map[int][]string{}, unique: map[string]string{}, known: map[string]bool{},
 		}
 		rt.Repeat(map[string]func(*rapid.T){
