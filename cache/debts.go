@@ -11,7 +11,13 @@ type debt struct {
 	lease Lease
 	at    time.Duration // when to try
 	until time.Duration // when it has ended by itself
+	tries int           // how often the store has answered that there is no such lease
 }
+
+// surely is how often the store must say that it knows nothing of a lease whose acquisition was not answered: what was
+// sent to acquire it may still be on its way, and arrive when the lease has been "given back" already. Each time is twice
+// as far from the one before, so that it is some seconds until the last.
+const surely = 4
 
 // mostDebts bounds them; more are left to end by themselves.
 const mostDebts = 4096
@@ -37,7 +43,9 @@ func (k *keeper) settleDebts(now instant) (next time.Duration) {
 	for _, d := range k.debts {
 		switch {
 		case now.mono >= d.until:
-			k.c.stats.releasesAbandoned.Add(1)
+			if d.tries == 0 {
+				k.c.stats.releasesAbandoned.Add(1)
+			}
 		case now.mono >= d.at && k.calls < callsAtOnce && len(due) < k.c.batchSize():
 			due = append(due, d)
 		default:
@@ -62,7 +70,7 @@ func (k *keeper) pay(due []debt) {
 	k.mu.Lock()
 	now := k.c.clock().mono
 	for _, d := range unpaid {
-		d.at = now + retryDelay(d.lease)
+		d.at = now + retryDelay(d.lease)<<max(d.tries-1, 0)
 		k.debts = append(k.debts, d)
 	}
 	k.mu.Unlock()
@@ -79,9 +87,15 @@ func (k *keeper) releaseAll(ctx context.Context, due []debt) (unpaid []debt) {
 		return due
 	}
 	for i, d := range due {
-		if errs[i] != nil && !errors.Is(errs[i], ErrLeaseLost) {
-			unpaid = append(unpaid, d)
+		switch {
+		case errs[i] == nil:
+			continue
+		case errors.Is(errs[i], ErrLeaseLost):
+			if d.tries++; d.lease.Fence > 0 || d.tries == surely {
+				continue
+			}
 		}
+		unpaid = append(unpaid, d)
 	}
 	return unpaid
 }
@@ -115,7 +129,13 @@ func (k *keeper) giveBack() {
 	for len(debts) > 0 {
 		some := debts[:min(len(debts), k.c.batchSize())]
 		debts = debts[len(some):]
-		if unpaid := len(k.releaseAll(ctx, some)); unpaid > 0 {
+		unpaid := 0
+		for _, d := range k.releaseAll(ctx, some) {
+			if d.tries == 0 { // the others are most likely none: see surely
+				unpaid++
+			}
+		}
+		if unpaid > 0 {
 			k.c.stats.releasesAbandoned.Add(uint64(unpaid))
 			k.c.log.Warn("cache: locks could not be given back at close; they end by themselves", "locks", unpaid)
 		}

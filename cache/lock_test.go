@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -405,6 +406,48 @@ func TestAnAcquireWhoseAnswerWasLostIsNotTakenForALockAndGivenBack(t *testing.T)
 		require.NoError(t, err, "nobody knew the lease's fence, and it was given back all the same")
 		require.NoError(t, lock.Unlock(t.Context()))
 	})
+}
+
+// late is a store that carries an acquisition out some time after its caller has given up, as when what a connection had
+// sent arrives by a retransmission.
+type late struct {
+	cache.Driver
+	by   time.Duration
+	done chan struct{}
+}
+
+func (l *late) Acquire(ctx context.Context, claims []cache.Claim) ([]cache.Lease, error) {
+	go func() {
+		defer close(l.done)
+		time.Sleep(l.by)
+		_, _ = l.Driver.Acquire(context.WithoutCancel(ctx), claims) // nobody is there to hear the answer
+	}()
+	return nil, errAway
+}
+
+func TestAnAcquireThatIsCarriedOutLateIsGivenBack(t *testing.T) {
+	for _, by := range []time.Duration{100 * time.Millisecond, second, 3 * second} {
+		t.Run(by.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore(t)
+				backend := *s.backend()
+				store := &late{Driver: backend.Driver, by: by, done: make(chan struct{})}
+				backend.Driver = store
+				c := cache.New(&backend, cache.Options{Logger: slog.New(slog.DiscardHandler)})
+				defer func() { require.NoError(t, c.Close()) }()
+				_, err := c.Lock(t.Context(), "l", cache.TTL(time.Hour))
+				requireCode(t, fault.Unavailable, err)
+				<-store.done
+				carriedOut := time.Now()
+
+				lock, err := s.node().Lock(t.Context(), "l")
+
+				require.NoError(t, err)
+				require.Less(t, time.Since(carriedOut), 5*second)
+				require.NoError(t, lock.Unlock(t.Context()))
+			})
+		})
+	}
 }
 
 func TestWithLockRunsOneAtATime(t *testing.T) {
