@@ -35,7 +35,7 @@ func (d *queueDriver) Claim(ctx context.Context, c queue.Claim) (queue.Claimed, 
 	deadline := time.Now().Add(c.Wait)
 	var s *seat
 	if c.Wait > 0 {
-		d.waiting.open(ctx)
+		d.waiting.open(ctx, c.Wait)
 		s = d.waiting.sit()
 		defer d.waiting.rise(s)
 	}

@@ -3,8 +3,11 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -313,4 +316,67 @@ func TestWaitingOnManyIdleQueuesAsksOnceASecond(t *testing.T) {
 	_, err = fmt.Sscanf(commands["Commandstats"]["cmdstat_evalsha"], "calls=%d,", &calls)
 	require.NoError(t, err)
 	require.LessOrEqual(t, calls, 3+int(time.Since(begin).Seconds()), "the first of them loads the script")
+}
+
+// deaf forwards connections to a server until it is told to hold new ones, from which then nothing is ever heard.
+func deaf(t *testing.T, target string) (addr string, hold func()) {
+	t.Helper()
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var holding atomic.Bool
+	var running sync.WaitGroup
+	ended := make(chan struct{})
+	serve := func(client net.Conn) {
+		defer client.Close()
+		if holding.Load() {
+			<-ended
+			return
+		}
+		server, err := net.Dial("tcp", target)
+		if err != nil {
+			return
+		}
+		running.Go(func() { _, _ = io.Copy(client, server) })
+		_, _ = io.Copy(server, client)
+		server.Close()
+	}
+	running.Go(func() {
+		for {
+			client, err := front.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { serve(client) })
+		}
+	})
+	t.Cleanup(func() {
+		front.Close()
+		close(ended)
+		running.Wait()
+	})
+	return front.Addr().String(), func() { holding.Store(true) }
+}
+
+func TestClaimDoesNotWaitForASubscriptionThatIsNotConfirmed(t *testing.T) {
+	addr, hold := deaf(t, testserver.Shared(t).Addr())
+	namespace := testserver.Namespace(t)
+	node := openURL(t, "redis://"+addr, namespace)
+	enqueue(t, node, newTask())
+	require.NoError(t, settleOne(t, node, claim(t, node, 1)[0], queue.Done))
+	hold()
+
+	began := time.Now()
+	claimed, err := node.Queue().Claim(t.Context(), queue.Claim{Worker: "w", Queues: []string{"q"}, Max: 1, Wait: 100 * time.Millisecond})
+
+	require.NoError(t, err)
+	require.Empty(t, claimed.Tasks)
+	require.Less(t, time.Since(began), 2*time.Second)
+
+	task := newTask()
+	enqueue(t, openURL(t, testserver.Shared(t).URL(), namespace), task)
+	began = time.Now()
+	claimed, err = node.Queue().Claim(t.Context(), queue.Claim{Worker: "w", Queues: []string{"q"}, Max: 1, Wait: patience})
+	require.NoError(t, err)
+	require.Equal(t, []string{task.ID}, leasedIDs(claimed.Tasks))
+	require.Less(t, time.Since(began), 2*time.Second)
 }

@@ -111,9 +111,12 @@ func (s *seat) call() {
 	}
 }
 
-// open has the channel subscribed before the first claim waits, and returns then, or when ctx ends. When it fails,
-// claims ask once a second, and it is tried again.
-func (r *waitingRoom) open(ctx context.Context) {
+// openWait is how long a claim waits at most for the channel: it has to ask in time, although it may not be woken.
+const openWait = askAgain / 2
+
+// open has the channel subscribed before the first claim waits, and returns then, or when ctx or the claim's wait ends.
+// When it fails, or takes long, claims ask once a second, and it is tried again.
+func (r *waitingRoom) open(ctx context.Context, wait time.Duration) {
 	r.mu.Lock()
 	if r.cancel != nil || r.closed || time.Now().Before(r.retry) {
 		r.mu.Unlock()
@@ -125,8 +128,11 @@ func (r *waitingRoom) open(ctx context.Context) {
 	}
 	opening := r.opening
 	r.mu.Unlock()
+	enough := time.NewTimer(min(wait, openWait))
+	defer enough.Stop()
 	select {
 	case <-opening:
+	case <-enough.C:
 	case <-ctx.Done():
 	}
 }
