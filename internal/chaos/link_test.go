@@ -13,6 +13,7 @@ import (
 	"github.com/gobackplane/backplane/pubsub"
 	"github.com/gobackplane/backplane/rpc"
 	"github.com/gobackplane/backplane/transports"
+	_ "github.com/gobackplane/backplane/transports/redis"
 )
 
 // backAfter is within what time pub/sub and RPC must work again once a dead link is back.
@@ -59,6 +60,23 @@ func TestPubSubAndRPCComeBackAfterASwallowingLink(t *testing.T) {
 			}
 			t.Logf("after %s: RPC back in %s, pub/sub in %s", outage, rpcBack.Round(time.Millisecond), pubsubBack.Round(time.Millisecond))
 		})
+	}
+}
+
+func open(t *testing.T, url string) transports.Transport {
+	t.Helper()
+	node, err := transports.OpenURL(t.Context(), url, transports.Settings{Namespace: "chaos"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, node.Close()) })
+	return node
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 

@@ -18,19 +18,16 @@ import (
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/internal/testserver"
 	"github.com/gobackplane/backplane/queue"
-	"github.com/gobackplane/backplane/transports"
-	_ "github.com/gobackplane/backplane/transports/redis"
 )
 
 const (
-	tasks     = 10_000
-	workers   = 3
-	slots     = 10
-	lease     = time.Second
-	taskTime  = 20 * time.Millisecond // so that all of it takes several kills
-	runsKey   = "chaos:runs"          // a hash: how often each task's handler was begun
-	childEnv  = "BACKPLANE_CHAOS_WORKER"
-	namespace = "chaos"
+	tasks    = 10_000
+	workers  = 3
+	slots    = 10
+	lease    = time.Second
+	taskTime = 20 * time.Millisecond // so that all of it takes several kills
+	runsKey  = "chaos:runs"          // a hash: how often each task's handler was begun
+	childEnv = "BACKPLANE_CHAOS_WORKER"
 )
 
 var work = queue.NewKind[int]("work")
@@ -120,14 +117,6 @@ func TestEveryTaskIsCompletedOnceWhileWorkersAreKilledAndStopped(t *testing.T) {
 		tasks, kills, atRisk, again, s.Totals.Lost, after.Totals.Stale)
 }
 
-func open(t *testing.T, url string) transports.Transport {
-	t.Helper()
-	node, err := transports.OpenURL(t.Context(), url, transports.Settings{Namespace: namespace})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, node.Close()) })
-	return node
-}
-
 // claimAndForget makes claims whose leases will be long over when they are settled.
 func claimAndForget(t *testing.T, ctx context.Context, b *queue.Backend, n int) []queue.Leased {
 	t.Helper()
@@ -192,15 +181,6 @@ func anyOf(crew map[string]*exec.Cmd, but ...string) string {
 		}
 	}
 	return ""
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // startWorker runs this test binary again, as a worker.
