@@ -195,6 +195,9 @@ func (l *link) receive() (err error) {
 	if errors.As(err, &server) {
 		return l.r.refused(server)
 	}
+	if err == nil {
+		err = l.conn.current()
+	}
 	if err != nil {
 		return err
 	}
@@ -223,6 +226,7 @@ type watchedConn struct {
 	net.Conn
 	silence  time.Duration
 	deadline time.Time // go-redis', for the handshake
+	read     time.Time // when the last read ended; zero before the first
 }
 
 // SetReadDeadline notes what Read then keeps.
@@ -232,6 +236,9 @@ func (c *watchedConn) SetReadDeadline(t time.Time) error {
 }
 
 func (c *watchedConn) Read(p []byte) (int, error) {
+	if err := c.current(); err != nil {
+		return 0, err
+	}
 	began := time.Now()
 	until := began.Add(c.silence)
 	if !c.deadline.IsZero() && c.deadline.Before(until) {
@@ -241,12 +248,26 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := c.Conn.Read(p)
-	// Bytes that waited while this process stood still are stale: others have taken it for dead, and what a group's
-	// election remembers may be gone. The wall clock is asked too, because the monotonic one stops while a machine
-	// sleeps; if it was only set, the price is one reconnect.
-	now := time.Now()
-	if now.Sub(began) > 2*c.silence || now.Round(0).Sub(began.Round(0)) > 2*c.silence {
+	c.read = time.Now()
+	if stoodStill(began, c.read, c.silence) {
 		return 0, errStopped
 	}
 	return n, err
+}
+
+// current is nil while what was read last, and what can be read now, has not waited while this process stood still. A
+// link that is up is read from at least as often as a ping is answered, so a longer pause between reads is no silence.
+//
+// Such bytes are stale: others have taken this process for dead, and what a group's election remembers may be gone.
+func (c *watchedConn) current() error {
+	if !c.read.IsZero() && stoodStill(c.read, time.Now(), c.silence) {
+		return errStopped
+	}
+	return nil
+}
+
+// stoodStill reports whether more time has passed than a read may take. The wall clock is asked too, because the monotonic
+// one stops while a machine sleeps; if it was only set, the price is one reconnect.
+func stoodStill(from, to time.Time, silence time.Duration) bool {
+	return to.Sub(from) > 2*silence || to.Round(0).Sub(from.Round(0)) > 2*silence
 }

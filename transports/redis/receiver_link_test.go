@@ -80,3 +80,21 @@ func TestWhatWaitedWhileTheProcessStoodStillIsNotRead(t *testing.T) {
 		}
 	})
 }
+
+// The reader is as often at work on what it has read as in a read, when a process is stopped.
+func TestWhatWaitedWhileTheProcessStoodStillBetweenReadsIsNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for pause, want := range map[time.Duration]error{time.Second: nil, 3 * time.Second: errStopped} {
+			conn := &watchedConn{Conn: late{}, silence: time.Second}
+			_, err := conn.Read(make([]byte, 10))
+			require.NoError(t, err)
+			require.NoError(t, conn.current())
+
+			time.Sleep(pause)
+
+			require.Equal(t, want, conn.current(), "what was read before")
+			_, err = conn.Read(make([]byte, 10))
+			require.Equal(t, want, err, "what is there to be read")
+		}
+	})
+}
