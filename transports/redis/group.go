@@ -341,7 +341,7 @@ func (e *elections) handOut(ballots []ballot) {
 }
 
 // next is the member whose turn it is to have a message. One without room for it, or about to leave, has its turn only if
-// there is no other.
+// there is no other: when all have begun to leave since the round began, the last of them still waits for it.
 func (sh *share) next(m *pubsub.Message) *subscription {
 	for range sh.members {
 		sh.turn++
@@ -349,8 +349,11 @@ func (sh *share) next(m *pubsub.Message) *subscription {
 			return s
 		}
 	}
-	if len(sh.members) > 0 {
-		return sh.members[sh.turn%len(sh.members)]
+	for range sh.members {
+		sh.turn++
+		if s := sh.members[sh.turn%len(sh.members)]; s.box.takesIn() {
+			return s
+		}
 	}
 	return nil
 }

@@ -82,6 +82,13 @@ func (b *mailbox) hasRoom(m *pubsub.Message) bool {
 	return b.fits(letter{message: m})
 }
 
+// takesIn reports whether what is posted now is delivered, or counted: not once finish or close was called.
+func (b *mailbox) takesIn() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.closing
+}
+
 // overflow counts a letter that does not fit in a gap at the end of the queue.
 func (b *mailbox) overflow() {
 	if last := b.queue[len(b.queue)-1].gap; last != nil && last.Cause == pubsub.Overflow {
