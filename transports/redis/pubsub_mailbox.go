@@ -33,10 +33,14 @@ type letter struct {
 }
 
 func (l letter) size() int {
-	if l.message != nil {
-		return len(l.message.Payload)
+	size := len(l.frame)
+	if m := l.message; m != nil {
+		size += len(m.Payload)
+		for key, value := range m.Headers {
+			size += len(key) + len(value)
+		}
 	}
-	return len(l.frame)
+	return size
 }
 
 const (

@@ -22,3 +22,28 @@ func TestWhatIsWonWhileAllLeaveGoesToTheOneThatWaitsForIt(t *testing.T) {
 	waiting.box.finish()
 	require.Nil(t, sh.next(&pubsub.Message{}))
 }
+
+func TestAMailboxesBoundCountsHeaders(t *testing.T) {
+	m := &pubsub.Message{Headers: map[string]string{"k": string(make([]byte, mailboxBytes/2))}, Payload: []byte("x")}
+	entered, release := make(chan struct{}), make(chan struct{})
+	var b mailbox
+	b.deliver = func([]pubsub.Event) {
+		entered <- struct{}{}
+		<-release
+	}
+	b.post(letter{message: m})
+	<-entered
+
+	b.post(letter{message: m})
+	b.post(letter{message: m}) // one byte too much
+
+	b.mu.Lock()
+	queued := len(b.queue)
+	last := b.queue[queued-1]
+	b.mu.Unlock()
+	close(release)
+	go func() { <-entered }()
+	b.finish()
+	require.Equal(t, 2, queued)
+	require.Equal(t, &pubsub.Gap{Cause: pubsub.Overflow, Lost: 1}, last.gap)
+}
