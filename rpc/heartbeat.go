@@ -90,7 +90,7 @@ func (p *Peer) watchPulse() {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	last := p.members.clock()
-	for n := 1; ; n++ {
+	for n := 0; ; {
 		select {
 		case <-p.closing:
 			return
@@ -99,6 +99,7 @@ func (p *Peer) watchPulse() {
 			continue
 		case <-ticker.C:
 		}
+		n++
 		now := p.members.clock()
 		if time.Duration(now-last) > tick+p.options.Heartbeat {
 			// We were late, stopped perhaps: what the others said meanwhile may not have been read yet.
@@ -109,7 +110,7 @@ func (p *Peer) watchPulse() {
 		p.probe()
 		p.judge(now)
 		p.completeMembership()
-		if n%ticksPerHeartbeat == 0 {
+		if n%ticksPerHeartbeat == 0 { // of ticks alone: announcements must not keep it from its turn
 			p.beat()
 		}
 	}

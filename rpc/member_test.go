@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -426,5 +427,21 @@ func TestPeersThatCannotBeAreRefused(t *testing.T) {
 		p, err := rpc.New(b, good)
 		require.NoError(t, err)
 		require.NoError(t, p.Close(), "closing what was never started")
+	})
+}
+
+func TestHeartbeatsAreSentWhateverIsAnnounced(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		l := c.link()
+		a := c.startOn(l, "a", func(o *rpc.Options) { o.Heartbeat = time.Second })
+		require.NoError(t, a.Ready(background))
+		before := l.count(heartbeat)
+
+		for i := range 50 { // 40 s
+			time.Sleep(800 * time.Millisecond)
+			require.NoError(t, a.SetMetadata(map[string]string{"i": strconv.Itoa(i)}))
+		}
+
+		require.InDelta(t, 40, l.count(heartbeat)-before, 1)
 	})
 }
