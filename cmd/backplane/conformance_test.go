@@ -99,6 +99,24 @@ use:        { cache: store, queue: store, pubsub: bus }
 	}
 }
 
+// Redis keeps, NATS carries: each concern is as good as on a transport that has all four.
+func TestConformanceOfRedisAndNATSMixed(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "mixed.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(`
+transports: { store: { url: "`+testserver.Redis(t).URL()+`" }, bus: { url: "`+testserver.NATS(t).URL()+`" } }
+use:        { cache: store, queue: store, pubsub: bus, rpc: bus }
+`), 0o600))
+
+	code, stdout, stderr := invoke(t, "conformance", "--config", config, "--format", "json")
+
+	require.Zero(t, code, stdout, stderr)
+	v := decodeVerdict(t, stdout)
+	require.Equal(t, config, v.Transport)
+	require.Zero(t, v.Failed)
+	require.Greater(t, v.Passed, 500)
+}
+
 func TestConformanceOfAllOnMemoryAsText(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := invoke(t, "conformance", "--transport", "memory:")
