@@ -80,6 +80,9 @@ func (d *queueDriver) collect(ctx context.Context, c *queue.Claim, queues []stri
 	}
 }
 
+// giveBackTries is how often that is tried: leases may be long.
+const giveBackTries = 3
+
 // giveBack releases tasks that nobody waits for any more, so that they need not wait for their leases to end.
 func (d *queueDriver) giveBack(tasks []queue.Leased) {
 	if len(tasks) == 0 {
@@ -89,9 +92,16 @@ func (d *queueDriver) giveBack(tasks []queue.Leased) {
 	for i, l := range tasks {
 		items[i] = queue.Settlement{Ref: l.Ref(), Outcome: queue.Release}
 	}
-	ctx, cancel := context.WithTimeout(d.core.life, handOver)
-	defer cancel()
-	if _, err := d.settle(ctx, queue.Settlements{Items: items}); err != nil {
+	var err error
+	for range giveBackTries {
+		ctx, cancel := context.WithTimeout(d.core.life, courierPatience)
+		_, err = d.settle(ctx, queue.Settlements{Items: items})
+		cancel()
+		if err == nil || d.core.life.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
 		d.core.log.Warn("queue: tasks of an abandoned claim come back when their leases end", "tasks", len(tasks), "error", err)
 	}
 }
@@ -114,6 +124,12 @@ func (d *queueDriver) gather(ctx context.Context, c *queue.Claim, queues []strin
 		return leased, ifNone(leased, err)
 	}
 	ahead := d.lanesOf(queues, all)
+	if len(ahead) == 0 { // nothing will be asked, so what is remembered must not decide
+		if all, err = d.settingsNow(ctx, queues); err != nil {
+			return leased, ifNone(leased, err)
+		}
+		ahead = d.lanesOf(queues, all)
+	}
 	for len(ahead) > 0 && len(leased) < c.Max {
 		n := 1
 		for n < len(ahead) && !ahead[n-1].hasMore.Load() {
@@ -123,6 +139,14 @@ func (d *queueDriver) gather(ctx context.Context, c *queue.Claim, queues []strin
 		perLane, err := d.pull(ctx, ahead[:n], want)
 		if err != nil {
 			return leased, ifNone(leased, err)
+		}
+		now, err := d.settingsOf(ctx, queues) // the answers have come after whatever news there was
+		if err == nil && !sameSettings(all, now) {
+			for _, some := range perLane {
+				d.handBackAll(ctx, some)
+			}
+			all, ahead = now, d.lanesOf(queues, now)
+			continue
 		}
 		var messages, excess []*nats.Msg
 		isEmpty := true

@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,12 +85,9 @@ func (s *settings) change() <-chan struct{} {
 	return s.changed
 }
 
-// isNow reports whether a queue's settings are still what they were.
-func (s *settings) isNow(q string, was setting) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	have, found := s.known[q]
-	return found && have.seq == was.seq
+// sameSettings reports whether settings have not changed.
+func sameSettings(a, b []setting) bool {
+	return slices.EqualFunc(a, b, func(a, b setting) bool { return a.seq == b.seq })
 }
 
 // put remembers a setting that was asked for before any change that change would tell of.
@@ -105,8 +103,18 @@ func (s *settings) put(q string, is setting, change <-chan struct{}) {
 	s.known[q] = remembered{is, time.Now().Add(settingAge)}
 }
 
-// settingsOf gives the settings of queues.
+// settingsOf gives the settings of queues, as remembered where that is possible: news that the connection has brought
+// may not have been read yet, so who has not asked the server anything since must not rely on them.
 func (d *queueDriver) settingsOf(ctx context.Context, queues []string) ([]setting, error) {
+	return d.settingsFrom(ctx, queues, d.alone)
+}
+
+// settingsNow asks the store for the settings of queues.
+func (d *queueDriver) settingsNow(ctx context.Context, queues []string) ([]setting, error) {
+	return d.settingsFrom(ctx, queues, false)
+}
+
+func (d *queueDriver) settingsFrom(ctx context.Context, queues []string, memory bool) ([]setting, error) {
 	s := &d.settings
 	all := make([]setting, len(queues))
 	var missing []int
@@ -114,7 +122,7 @@ func (d *queueDriver) settingsOf(ctx context.Context, queues []string) ([]settin
 	now, change := time.Now(), s.changed
 	for i, q := range queues {
 		have, found := s.known[q]
-		if found && d.alone && now.Before(have.until) {
+		if found && memory && now.Before(have.until) {
 			all[i] = have.setting
 		} else {
 			missing = append(missing, i)
@@ -141,8 +149,9 @@ func (d *queueDriver) settingsOf(ctx context.Context, queues []string) ([]settin
 	return all, nil
 }
 
+// settingOf asks the store for the settings of one queue.
 func (d *queueDriver) settingOf(ctx context.Context, q string) (setting, error) {
-	all, err := d.settingsOf(ctx, []string{q})
+	all, err := d.settingsNow(ctx, []string{q})
 	if err != nil {
 		return setting{}, err
 	}
