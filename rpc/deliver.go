@@ -104,8 +104,11 @@ func (p *Peer) takeNews(f envelope.Opened, from *node) bool {
 		return false
 	}
 	p.members.learn(f.Sender, f.Incarnation, a)
-	if kind(f.Kind) == kindJoin {
+	switch {
+	case kind(f.Kind) == kindJoin:
 		p.writer.post(p.announcing(inbox, true))
+	case !a.answer:
+		p.pulse.doubts(f.Incarnation, p.members.clock()) // after a gap, or because something changed
 	}
 	p.pulse.answered(a)
 	p.completeMembership()
@@ -203,30 +206,29 @@ func (p *Peer) takeWhole(one *assembly, from Member) bool {
 	return ok
 }
 
-// bridge acts on a gap: frames may be missing. What they said of members comes again with the next heartbeats; answers do
-// not, so at the next tick the nodes are asked about the calls that wait.
+// bridge acts on a gap: frames may be missing. What they said of members comes again with the next heartbeats. Answers do
+// not, so at the next tick the nodes are asked about the calls that wait; nor do requests, so the announcement makes those
+// who wait for this node ask it.
 func (p *Peer) bridge(address Address) {
 	p.counters.gaps.Add(1)
 	p.announceSoon()
 	if address != Broadcast {
-		p.pulse.gap.Store(int64(time.Since(p.members.began)))
+		p.pulse.missed(p.members.clock())
 	}
 }
 
-// probe asks whether the nodes are still at the calls that began before the last gap: one that is not has answered, or
-// never had the request, and the caller must not wait for its deadline to learn that. It is not asked at once, because a
-// request that was broadcast must not be overtaken by the question.
+// probe asks whether the nodes are still at the calls that began before the last gap, ours or theirs: one that is not has
+// answered, or never had the request, and the caller must not wait for its deadline to learn that. It is not asked at
+// once, because a request that was broadcast must not be overtaken by the question.
 func (p *Peer) probe() {
-	gap := p.pulse.gap.Swap(0)
-	if gap == 0 {
+	ours, theirs := p.pulse.gaps()
+	if ours == 0 && len(theirs) == 0 {
 		return
 	}
 	for _, c := range p.calls.all() {
-		if c.began.Sub(p.members.began) > time.Duration(gap) {
-			continue
-		}
+		began := int64(c.began.Sub(p.members.began))
 		for _, m := range c.missing() {
-			if m.Incarnation != p.self {
+			if m.Incarnation != p.self && began <= max(ours, theirs[m.Incarnation]) {
 				p.writer.post(outgoing{to: Inbox(m.Incarnation), kind: kindProbe, head: number(c.id)})
 			}
 		}

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -13,12 +12,13 @@ const ticksPerHeartbeat = 5
 type pulse struct {
 	heartbeat, deadAfter time.Duration
 	changed              chan struct{} // has room for one: announce soon
-	gap                  atomic.Int64  // when answers may last have been lost, on the membership's clock; 0: none since
 
 	mu       sync.Mutex
-	echo     int64 // when this node last heard itself, on the membership's clock
-	joined   int64 // when it heard itself first; 0: not yet
-	expected int   // members that one who is complete knows; 0: none has answered
+	gap      int64            // when answers may last have been lost, on the membership's clock; 0: none since the last tick
+	doubted  map[string]int64 // when a node, by incarnation, may last have lost requests; as gap
+	echo     int64            // when this node last heard itself, on the membership's clock
+	joined   int64            // when it heard itself first; 0: not yet
+	expected int              // members that one who is complete knows; 0: none has answered
 	complete bool
 }
 
@@ -43,6 +43,32 @@ func (p *pulse) heard(now int64) time.Duration {
 		p.joined = max(now, 1)
 	}
 	return silence
+}
+
+// missed notes that answers may have been lost.
+func (p *pulse) missed(now int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gap = now
+}
+
+// doubts notes that another node may have lost requests.
+func (p *pulse) doubts(incarnation string, now int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.doubted == nil {
+		p.doubted = map[string]int64{}
+	}
+	p.doubted[incarnation] = now
+}
+
+// gaps are the losses noted since it was last called.
+func (p *pulse) gaps() (ours int64, theirs map[string]int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ours, theirs = p.gap, p.doubted
+	p.gap, p.doubted = 0, nil
+	return ours, theirs
 }
 
 func (p *pulse) silence(now int64) time.Duration {

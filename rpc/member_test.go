@@ -309,6 +309,43 @@ func TestAnAnswerLostWithTheLinkIsNotWaitedFor(t *testing.T) {
 	})
 }
 
+func TestARequestLostWithTheOtherNodesLinkIsNotWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		lb := c.link()
+		a, b := c.start("a"), c.startOn(lb, "b")
+		runs := make(chan nothing, 10)
+		require.NoError(t, rpc.Handle(b, "slow", func(_ context.Context, d time.Duration) (string, error) {
+			runs <- nothing{}
+			time.Sleep(d)
+			return "done", nil
+		}))
+		c.settle(a, b)
+		call := func(d time.Duration, o ...rpc.CallOption) chan error {
+			done := make(chan error, 1)
+			go func() {
+				_, err := rpc.Call[string](background, a, rpc.Any(), "slow", d, append(o, rpc.Timeout(time.Hour))...)
+				done <- err
+			}()
+			synctest.Wait()
+			return done
+		}
+		running := call(10 * time.Second)
+		lb.set(func(l *link) { l.cut = true })
+		lost, repeated := call(time.Second), call(time.Second, rpc.Repeatable())
+		time.Sleep(2 * time.Second)
+
+		lb.mend()
+		mended := time.Now()
+
+		err := <-lost
+		require.Equal(t, fault.Unavailable, fault.LocalCode(err), "%v", err)
+		require.Less(t, time.Since(mended), 500*time.Millisecond)
+		require.NoError(t, <-repeated, "what may run twice is tried again")
+		require.NoError(t, <-running, "what still runs is waited for")
+		require.Len(t, runs, 2)
+	})
+}
+
 func TestOnlyRepeatableCallsAreRepeated(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
 		la := c.link()
