@@ -13,10 +13,10 @@ import (
 )
 
 var (
-	statsScript   = newScript("queue_stats", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_stats")
-	removeScript  = newScript("queue_remove", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_where", "queue_remove")
-	requeueScript = newScript("queue_requeue", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_where", "queue_requeue")
-	cancelScript  = newScript("queue_cancel", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_where", "queue_cancel")
+	statsScript   = newScript("queue_stats", "when_full", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_stats")
+	removeScript  = newScript("queue_remove", "when_full", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_where", "queue_remove")
+	requeueScript = newScript("queue_requeue", "when_full", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_where", "queue_requeue")
+	cancelScript  = newScript("queue_cancel", "when_full", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_where", "queue_cancel")
 	resumeScript  = newScript("queue_resume", "queue_keys", "queue_wake", "queue_resume")
 )
 

@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	claimScript      = newScript("queue_claim", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_claim")
-	claimFreshScript = newScript("queue_claim_fresh")
+	claimScript      = newScript("queue_claim", "when_full", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_claim")
+	claimFreshScript = newScript("queue_claim_fresh", "when_full", "queue_claim_fresh")
 )
 
 const (

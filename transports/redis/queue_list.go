@@ -14,7 +14,7 @@ import (
 
 var (
 	findScript = newScript("queue_find", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_where", "queue_show", "queue_find")
-	listScript = newScript("queue_list", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_show", "queue_list")
+	listScript = newScript("queue_list", "when_full", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_show", "queue_list")
 )
 
 const (

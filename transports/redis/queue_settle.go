@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	settleScript = newScript("queue_settle", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_settle")
-	extendScript = newScript("queue_extend", "queue_keys", "queue_member", "queue_time", "queue_extend")
+	settleScript = newScript("queue_settle", "when_full", "queue_keys", "queue_member", "queue_time", "queue_line", "queue_task", "queue_wake", "queue_settle")
+	extendScript = newScript("queue_extend", "when_full", "queue_keys", "queue_member", "queue_time", "queue_extend")
 )
 
 // answerMemory is how long the answer to a sender's last batch is kept: the contract says 10 minutes.
