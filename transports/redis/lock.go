@@ -19,8 +19,8 @@ import (
 
 var (
 	acquireScript = newScript("lock_acquire", "lock", "lock_acquire")
-	renewScript   = newScript("lock_renew", "lock", "lock_renew")
-	releaseScript = newScript("lock_release", "lock", "lock_release")
+	renewScript   = newScript("lock_renew", "when_full", "lock", "lock_renew")
+	releaseScript = newScript("lock_release", "when_full", "lock", "lock_release")
 )
 
 // fenceMemory is how long a lock's record stays at least after its last lease: MEMORY in lua/lock.lua.
