@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/schollz/progressbar/v3"
@@ -78,6 +79,9 @@ func (f conformanceFlags) check(ctx context.Context, out, progress io.Writer) er
 	case f.slow <= 0:
 		return fmt.Errorf("--slow %g: more than 0 is expected", f.slow)
 	}
+	if err := f.checkNames(); err != nil {
+		return err
+	}
 	harness, name, err := f.harness(ctx)
 	if err != nil {
 		return err
@@ -99,14 +103,25 @@ func (f conformanceFlags) check(ctx context.Context, out, progress io.Writer) er
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // what was cut short would look like failures
 	}
-	if len(report.Results) == 0 {
-		return fmt.Errorf("--run %q: no case has such a name; they look like cache/lock/release-by-non-holder-is-refused", f.run)
-	}
 	if err := write(report, out); err != nil {
 		return err
 	}
 	if !report.OK() {
 		return errFailed
+	}
+	return nil
+}
+
+// checkNames refuses each name that selects nothing: of several, a misspelt one would pass unseen.
+func (f conformanceFlags) checkNames() error {
+	if f.run == "" {
+		return nil
+	}
+	all := conformance.All()
+	for pattern := range strings.SplitSeq(f.run, ",") {
+		if !slices.ContainsFunc(all, func(c conformance.Case) bool { return conformance.MatchName(pattern, c.Name) }) {
+			return fmt.Errorf("--run %q: no case has such a name; they look like cache/lock/release-by-non-holder-is-refused", pattern)
+		}
 	}
 	return nil
 }
