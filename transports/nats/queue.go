@@ -78,6 +78,9 @@ type queueDriver struct {
 
 // newQueue makes the task queue over JetStream, or nothing where there is no JetStream.
 func newQueue(ctx context.Context, c *core) (*queue.Backend, closer, error) {
+	// Where no bound is given the client takes one of 5 s, which a busy cluster needs to place two streams.
+	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	defer cancel()
 	d := &queueDriver{core: c, names: queueSubjectsOf(c.ns), api: apiPrefix(c.js), direct: c.replicas <= 1}
 	d.alone = d.direct && c.nc.ConnectedClusterName() == ""
 	if err := d.makeStreams(ctx); err != nil {
@@ -110,6 +113,9 @@ func newQueue(ctx context.Context, c *core) (*queue.Backend, closer, error) {
 	d.start(d.keepTime)
 	return &queue.Backend{Driver: d, Admin: &queueAdmin{d}, Capabilities: d.caps}, d, nil
 }
+
+// openPatience is how long the streams may take to be there.
+const openPatience = 30 * time.Second
 
 func isWithoutJetStream(err error) bool {
 	return errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) ||

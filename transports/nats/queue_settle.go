@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"hash/crc64"
@@ -201,9 +202,12 @@ func (d *queueDriver) settlement(s *queue.Settlement, h *grip) write {
 		state, p.due = heldScheduled, now.Add(s.Delay)
 		w.at, w.target = p.due, d.names.ready(h.queue, laneOf(priority, false), h.id, n)
 	}
-	if s.Outcome == queue.Retry || s.Outcome == queue.Dead {
+	switch s.Outcome {
+	case queue.Retry, queue.Dead:
 		p.attempts++
 		p.error = limits.CutError(s.Error)
+	case queue.Snooze:
+		p.error = cmp.Or(limits.CutError(s.Error), p.error)
 	}
 	if state == "" {
 		w.at, w.target = time.Time{}, ""
