@@ -134,7 +134,7 @@ func (f demoFlags) check() error {
 	case f.servers != 1 && f.cluster != "":
 		return errors.New("--cluster keeps the entries in the store, and here the store ends with the nodes; leave out --servers")
 	case f.kill && strings.HasPrefix(f.transport, memory.Kind+":"):
-		return errors.New("--kill needs nodes that are processes: leave out --transport memory:")
+		return errors.New("with --transport memory: all nodes are in one process, and --kill needs processes; leave it out")
 	}
 	return nil
 }

@@ -153,7 +153,7 @@ func TestBadInputIsToldInOneLineThatNamesTheRemedy(t *testing.T) {
 		"demo --nodes many":                        `invalid argument "many" for "--nodes"`,
 		"demo --nodes 0":                           "--nodes 0: 1 to 100 are allowed",
 		"demo --nodes 101":                         "--nodes 101: 1 to 100 are allowed",
-		"demo --transport memory: --kill":          "leave out --transport memory:",
+		"demo --transport memory: --kill":          "and --kill needs processes; leave it out",
 		"demo --servers 2":                         "1, or 3 to 5 and no more than there are nodes (3)",
 		"demo --servers 3 --nodes 2":               "no more than there are nodes (2)",
 		"demo --servers 3 --cluster c":             "leave out --servers",

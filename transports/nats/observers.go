@@ -9,9 +9,6 @@ type observers struct {
 	calls map[int]func()
 }
 
-// reconnections are those of the link's return.
-type reconnections = observers
-
 // add has f called every time. f must not block. The function that it returns ends that.
 func (o *observers) add(f func()) (remove func()) {
 	o.mu.Lock()

@@ -248,9 +248,8 @@ type subscription struct {
 
 	sender string // the last one heard, so that its name is not copied for each message; the drainer's own
 
-	closing sync.Once
-	began   sync.Once
-	closed  chan struct{}
+	began  sync.Once
+	closed chan struct{}
 }
 
 // read is called by the mailbox, on one goroutine at a time.
