@@ -33,7 +33,11 @@ func transportSaboteurs() []Saboteur {
 		},
 		{
 			Name: "second-close-fails",
-			Case: "transport/close/may-be-called-twice", Collateral: []string{"transport/close", "transport/concurrency", "cache/stack"},
+			Case: "transport/close/may-be-called-twice",
+			Collateral: []string{ // they close a node themselves, and the suite does so again
+				"transport/close", "transport/concurrency", "cache/stack",
+				"pubsub/close/of-the-node-is-quiet-too", "pubsub/receipt/after-the-last-has-gone-is-0", "rpc/receiver/nobody-there-any-more-is-told",
+			},
 			sabotage: func(s *sabotaged) {
 				s.closing = func(t transports.Transport) error {
 					if errors.Is(t.Health(context.Background()), fault.Closed) {
