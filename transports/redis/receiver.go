@@ -104,6 +104,9 @@ func (r *receiver) psubscribe(ctx context.Context, prefix, filter string, delive
 }
 
 func (r *receiver) add(ctx context.Context, key feedKey, l *listener) (cancel func(), err error) {
+	if err := fault.FromContext(ctx); err != nil {
+		return nil, r.t.fault(err, "redis: subscribe", key.name) // a channel that is subscribed already is confirmed at once
+	}
 	l.ready = make(chan struct{})
 	if err := r.register(key, l); err != nil {
 		return nil, err

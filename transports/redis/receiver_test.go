@@ -222,6 +222,19 @@ func TestSubscribeEndsWithItsContext(t *testing.T) {
 	require.Less(t, time.Since(began), 2*time.Second)
 }
 
+func TestAContextThatHasEndedSubscribesToNothing(t *testing.T) {
+	t.Parallel()
+	node := open(t)
+	listen(t, node, "news.a", "") // so that the channel is confirmed at once
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	for range 100 {
+		_, err := node.PubSub().Subscribe(ctx, pubsub.Filter{Subject: "news.a"}, func([]pubsub.Event) {})
+		requireCode(t, fault.Canceled, err)
+	}
+}
+
 func TestCloseDoesNotWaitForADeadLink(t *testing.T) {
 	t.Parallel()
 	addr, ns := testserver.Shared(t).Addr(), testserver.Namespace(t)
