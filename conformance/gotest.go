@@ -4,15 +4,22 @@ import (
 	"testing"
 )
 
-// Test runs the suite, each case as a subtest of its name. It is the front end for go test.
+// Test runs the suite, each case as a subtest of its name. It is the front end for go test. With [Parallel] the cases that
+// need no hook are parallel subtests, as many at once as go test's -parallel allows.
 func Test(t *testing.T, h Harness, options ...Option) {
 	t.Helper()
 	s := newSuite(h, options)
 	for _, name := range s.strayWaivers() {
 		t.Errorf("waiver %q: there is no such case", name)
 	}
-	for _, c := range s.cases {
+	free, alone := s.split()
+	aside := s.parallel > 1 && !s.harness.Virtual
+	for _, i := range append(alone, free...) {
+		c := s.cases[i]
 		t.Run(c.Name, func(t *testing.T) {
+			if aside && len(c.Hooks) == 0 {
+				t.Parallel()
+			}
 			report(t, s.judge(t.Context(), c, t))
 		})
 	}

@@ -29,8 +29,8 @@ func Shuffle(seed uint64) Option {
 	}
 }
 
-// Parallel lets [Run] run n cases at once, except those that need hooks: these run alone, at the end. [Test] runs one
-// at a time.
+// Parallel lets n cases run at once, except those that need hooks: these run alone. [Test] leaves the number to go test's
+// -parallel.
 func Parallel(n int) Option { return func(s *suite) { s.parallel = n } }
 
 // Slow stretches all timing by a factor, for a slow machine or a distant store.

@@ -24,7 +24,7 @@ func TestConformance(t *testing.T) {
 	conformance.Test(t, conformance.Harness{
 		New:    func(conformance.T) conformance.Cluster { return &faulty{servers: []*servers.NATS{server}} },
 		Timing: patient,
-	})
+	}, conformance.Parallel(4))
 }
 
 // TestConformanceOfACluster runs it on three servers that form a cluster, with the nodes spread over them.
@@ -42,7 +42,7 @@ func TestConformanceOfACluster(t *testing.T) {
 			}
 		},
 		Timing: patient,
-	})
+	}, conformance.Parallel(4))
 }
 
 // faulty is a cluster whose servers and links can be made to fail. Node i is on server i modulo their number.
