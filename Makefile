@@ -7,7 +7,7 @@ TOOLS  = $(GO) tool -modfile=internal/tools/go.mod
 RACE  ?= -race
 COUNT ?= 1
 
-.PHONY: all deps build cross lint test short fuzz saboteurs generate bench demo clean
+.PHONY: all deps build cross lint test cluster short fuzz saboteurs generate bench demo clean
 
 all: lint build test
 
@@ -39,6 +39,9 @@ vuln: ## known vulnerabilities in what we import (asks vuln.go.dev)
 
 test: deps ## every test, with real Redis servers that the tests start and stop
 	BACKPLANE_REQUIRE=redis $(GO) test $(RACE) -count=$(COUNT) -timeout=20m ./...
+
+cluster: ## the suite on three NATS servers that form a cluster
+	BACKPLANE_REQUIRE=nats-cluster $(GO) test -count=$(COUNT) -timeout=20m -run TestConformanceOfACluster ./transports/nats
 
 short: ## what runs without any server
 	$(GO) test -count=1 ./...
