@@ -3,12 +3,9 @@ package redis
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/internal/options"
 	"github.com/gobackplane/backplane/transports"
 )
 
@@ -56,24 +54,24 @@ func defaults() config {
 	}
 }
 
-// options are the names that the query of a URL and Settings.Options may have. README lists them.
-var options = map[string]func(c *config, value any) error{
-	"address":                  textOption(func(c *config) *string { return &c.address }),
-	"username":                 textOption(func(c *config) *string { return &c.username }),
-	"password":                 textOption(func(c *config) *string { return &c.password }),
-	"database":                 wholeOption(func(c *config) *int { return &c.database }, 0),
-	"tls":                      truthOption(func(c *config) *bool { return &c.tls }),
-	"tls_ca":                   textOption(func(c *config) *string { return &c.tlsCA }),
-	"tls_cert":                 textOption(func(c *config) *string { return &c.tlsCert }),
-	"tls_key":                  textOption(func(c *config) *string { return &c.tlsKey }),
-	"tls_server_name":          textOption(func(c *config) *string { return &c.tlsServerName }),
-	"tls_insecure_skip_verify": truthOption(func(c *config) *bool { return &c.tlsInsecure }),
-	"pool_size":                wholeOption(func(c *config) *int { return &c.poolSize }, 1),
-	"dial_timeout":             spanOption(func(c *config) *time.Duration { return &c.dialTimeout }),
-	"read_timeout":             spanOption(func(c *config) *time.Duration { return &c.readTimeout }),
-	"write_timeout":            spanOption(func(c *config) *time.Duration { return &c.writeTimeout }),
-	"attempts":                 wholeOption(func(c *config) *int { return &c.attempts }, 1),
-	"silence":                  spanOption(func(c *config) *time.Duration { return &c.silence }),
+// known are the names that the query of a URL and Settings.Options may have; Open lists them.
+var known = options.Set[config]{
+	"address":                  options.Text(func(c *config) *string { return &c.address }),
+	"username":                 options.Text(func(c *config) *string { return &c.username }),
+	"password":                 options.Text(func(c *config) *string { return &c.password }),
+	"database":                 options.Whole(func(c *config) *int { return &c.database }, 0),
+	"tls":                      options.Truth(func(c *config) *bool { return &c.tls }),
+	"tls_ca":                   options.Text(func(c *config) *string { return &c.tlsCA }),
+	"tls_cert":                 options.Text(func(c *config) *string { return &c.tlsCert }),
+	"tls_key":                  options.Text(func(c *config) *string { return &c.tlsKey }),
+	"tls_server_name":          options.Text(func(c *config) *string { return &c.tlsServerName }),
+	"tls_insecure_skip_verify": options.Truth(func(c *config) *bool { return &c.tlsInsecure }),
+	"pool_size":                options.Whole(func(c *config) *int { return &c.poolSize }, 1),
+	"dial_timeout":             options.Span(func(c *config) *time.Duration { return &c.dialTimeout }),
+	"read_timeout":             options.Span(func(c *config) *time.Duration { return &c.readTimeout }),
+	"write_timeout":            options.Span(func(c *config) *time.Duration { return &c.writeTimeout }),
+	"attempts":                 options.Whole(func(c *config) *int { return &c.attempts }, 1),
+	"silence":                  options.Span(func(c *config) *time.Duration { return &c.silence }),
 }
 
 // readConfig reads a transport's settings: first the URL, then the options, which win. The error names what is wrong and
@@ -85,10 +83,8 @@ func readConfig(s transports.Settings) (config, error) {
 			return c, err
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Options)) {
-		if err := c.set("option", name, s.Options[name]); err != nil {
-			return c, err
-		}
+	if err := known.ApplyAll(&c, s.Options); err != nil {
+		return c, err
 	}
 	switch {
 	case c.silence < leastSilence:
@@ -133,26 +129,8 @@ func (c *config) readURL(address string) error {
 		c.username = u.User.Username()
 		c.password, _ = u.User.Password()
 	}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return fault.New(fault.Invalid, "the URL's query cannot be parsed")
-	}
-	for _, name := range slices.Sorted(maps.Keys(query)) {
-		if strings.Contains(name, "@") {
-			return errCutPassword
-		}
-		if len(query[name]) > 1 {
-			return fault.New(fault.Invalid, "URL parameter %q is given %d times; give it once", name, len(query[name]))
-		}
-		if err := c.set("URL parameter", name, query[name][0]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return known.ApplyQuery(c, u.RawQuery)
 }
-
-// errCutPassword is for what looks like the rest of a password, which a "/", "?" or "#" in it has cut off.
-var errCutPassword = fault.New(fault.Invalid, `there is an "@" behind the URL's host; a password with special characters must be percent-encoded, or given as option password`)
 
 // readHost reads redis://host:port/database.
 func (c *config) readHost(u *url.URL) error {
@@ -166,7 +144,7 @@ func (c *config) readHost(u *url.URL) error {
 	}
 	c.address = net.JoinHostPort(host, port)
 	if strings.Contains(u.Path+u.Fragment, "@") { // so it is not told
-		return errCutPassword
+		return options.ErrCutPassword
 	}
 	if path := strings.Trim(u.Path, "/"); path != "" {
 		database, err := strconv.Atoi(path)
@@ -176,97 +154,6 @@ func (c *config) readHost(u *url.URL) error {
 		c.database = database
 	}
 	return nil
-}
-
-func (c *config) set(what, name string, value any) error {
-	set := options[name]
-	if set == nil {
-		return fault.New(fault.Invalid, "%s %q is not known; there are: %s", what, name, strings.Join(slices.Sorted(maps.Keys(options)), ", "))
-	}
-	if err := set(c, value); err != nil {
-		return fault.New(fault.Invalid, "%s %q: %w", what, name, err)
-	}
-	return nil
-}
-
-// textOption, wholeOption, truthOption and spanOption make setters of one type each. A value of a URL is a string, one of a config file has the
-// type that its notation implies.
-
-func textOption(field func(*config) *string) func(*config, any) error {
-	return func(c *config, value any) error {
-		s, ok := value.(string)
-		if !ok {
-			return fmt.Errorf("a string is expected, not a %T", value)
-		}
-		*field(c) = s
-		return nil
-	}
-}
-
-func wholeOption(field func(*config) *int, least int) func(*config, any) error {
-	return func(c *config, value any) error {
-		n, err := wholeOf(value)
-		if err != nil {
-			return err
-		}
-		if n < least {
-			return fmt.Errorf("it is %d; at least %d is expected", n, least)
-		}
-		*field(c) = n
-		return nil
-	}
-}
-
-func wholeOf(value any) (int, error) {
-	switch value := value.(type) {
-	case int:
-		return value, nil
-	case int64:
-		return int(value), nil
-	case uint64:
-		return int(value), nil
-	case string:
-		if n, err := strconv.Atoi(value); err == nil {
-			return n, nil
-		}
-		return 0, fmt.Errorf("a whole number is expected, not %q", value)
-	}
-	return 0, fmt.Errorf("a whole number is expected, not a %T", value)
-}
-
-func truthOption(field func(*config) *bool) func(*config, any) error {
-	return func(c *config, value any) error {
-		switch value {
-		case true, "true":
-			*field(c) = true
-		case false, "false":
-			*field(c) = false
-		default:
-			return fmt.Errorf("true or false is expected")
-		}
-		return nil
-	}
-}
-
-func spanOption(field func(*config) *time.Duration) func(*config, any) error {
-	return func(c *config, value any) error {
-		d, isDuration := value.(time.Duration)
-		if s, isString := value.(string); isString {
-			parsed, err := time.ParseDuration(s)
-			if err != nil {
-				return fmt.Errorf(`a duration such as "3s" is expected, not %q`, s)
-			}
-			d, isDuration = parsed, true
-		}
-		if !isDuration {
-			return fmt.Errorf(`a duration such as "3s" is expected, not a %T`, value)
-		}
-		if d <= 0 {
-			return fmt.Errorf("it is %v; more than 0 is expected", d)
-		}
-		*field(c) = d
-		return nil
-	}
 }
 
 // clients makes the clients of a config: one for all, and one for lone callers. They connect when they are first used.
