@@ -111,9 +111,9 @@ func (s *store) ready(ctx context.Context) error {
 	return nil
 }
 
-// A cluster may need several elections until it has made a stream.
+// A cluster may need several elections until it has made a stream, and a busy disk its time to sync.
 const (
-	streamWithin  = 2 * answerWithin
+	streamWithin  = 30 * time.Second
 	attemptWithin = time.Second
 )
 
