@@ -17,7 +17,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"flag"
 	"os"
 	"slices"
 	"strings"
@@ -126,17 +125,7 @@ func (s *Suite) Run() int {
 		}
 		shared.owned, shared.server, shared.err, shared.nats = false, nil, nil, nil
 	}()
-	waitTogether()
 	return s.m.Run()
-}
-
-// parallel is how many tests with real servers run at once where -parallel does not say: they wait more than they work.
-const parallel = "8"
-
-func waitTogether() {
-	if !flag.Parsed() {
-		_ = flag.Set("test.parallel", parallel) // fails only outside of a test
-	}
 }
 
 // need skips a test whose server is not installed, and fails one that requires it or whose server is broken.
