@@ -188,7 +188,7 @@ func (w *watch) run() {
 		w.tell(cache.Change{Resync: true})
 		w.mu.Unlock()
 		for w.follow(w.ended) != nil {
-			if w.entries.store.pause(w.ended, watchRetry) != nil {
+			if w.entries.store.core.pause(w.ended, watchRetry) != nil {
 				return
 			}
 		}

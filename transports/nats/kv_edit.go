@@ -71,7 +71,7 @@ func (s *store) stepAside(ctx context.Context, attempt int) error {
 	if attempt == 0 {
 		return nil // most races are won at the second attempt
 	}
-	return s.pause(ctx, rand.N(min(least<<min(attempt, 16), most)))
+	return s.core.pause(ctx, rand.N(min(least<<min(attempt, 16), most)))
 }
 
 // look reads what the edits that are not over depend on, and has them decide.

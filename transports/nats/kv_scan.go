@@ -64,7 +64,7 @@ func (s *store) scan(ctx context.Context, p page) (next uint64, err error) {
 			return 0, nats.ErrTimeout
 		}
 		// Whoever answered lags behind the stream's leader.
-		if err := s.pause(ctx, lagPause); err != nil {
+		if err := s.core.pause(ctx, lagPause); err != nil {
 			return 0, err
 		}
 	}

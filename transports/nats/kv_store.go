@@ -111,47 +111,15 @@ func (s *store) ready(ctx context.Context) error {
 	return nil
 }
 
-// A cluster may need several elections until it has made a stream, and a busy disk its time to sync.
-const (
-	streamWithin  = 30 * time.Second
-	attemptWithin = time.Second
-)
-
-// provide finds or makes the stream, and learns about it. A cluster that is about to choose a leader, or to make the stream
-// for another node, is asked again.
-func (s *store) provide(ctx context.Context) error {
-	for {
-		err := s.provideOnce(ctx)
-		if err == nil || !passing(err) || ctx.Err() != nil {
-			return err
-		}
-		if s.pause(ctx, noLeaderPause) != nil {
-			return err
-		}
-	}
-}
-
-// passing says whether an error may be another, or none, a moment later.
-func passing(err error) bool {
-	var refusal *jetstream.APIError
-	if errors.As(err, &refusal) {
-		switch refusal.ErrorCode {
-		case jetstream.JSErrCodeStreamNotFound, jetstream.JSErrCodeStreamNameInUse, apiClusterNotAvail, apiClusterNotLeader:
-			return true
-		}
-		return false
-	}
-	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded)
-}
+// provide finds or makes the stream, and learns about it.
+func (s *store) provide(ctx context.Context) error { return s.core.insist(ctx, s.provideOnce) }
 
 func (s *store) provideOnce(ctx context.Context) error {
-	within, cancel := context.WithTimeout(ctx, attemptWithin)
-	defer cancel()
-	stream, err := s.core.js.Stream(within, s.stream)
+	stream, err := s.core.js.Stream(ctx, s.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = s.core.js.CreateStream(within, s.config())
+		stream, err = s.core.js.CreateStream(ctx, s.config())
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another node made it meanwhile, with another first sequence
-			stream, err = s.core.js.Stream(within, s.stream)
+			stream, err = s.core.js.Stream(ctx, s.stream)
 		}
 	}
 	if err != nil {
@@ -166,7 +134,7 @@ func (s *store) provideOnce(ctx context.Context) error {
 			"replicas", have.Replicas, "wanted_replicas", s.core.replicas, "storage", have.Storage, "wanted_storage", s.core.storage)
 	}
 	s.leader.Store(have.Replicas > 1)
-	return s.readClock(within)
+	return s.readClock(ctx)
 }
 
 // config is the stream as it is made.
@@ -241,7 +209,7 @@ func (s *store) do(ctx context.Context, requests ...*request) error {
 			return jetstream.ErrNoStreamResponse
 		}
 		s.open.Store(false)
-		if err := s.pause(ctx, noLeaderPause); err != nil {
+		if err := s.core.pause(ctx, noLeaderPause); err != nil {
 			return err
 		}
 		if err := s.ready(ctx); err != nil {
@@ -250,8 +218,6 @@ func (s *store) do(ctx context.Context, requests ...*request) error {
 		requests = again
 	}
 }
-
-const noLeaderPause = 100 * time.Millisecond
 
 // nobodyTook says whether a request was not done because there was nobody to do it.
 func nobodyTook(r *request) bool {
@@ -266,19 +232,6 @@ func nobodyTook(r *request) bool {
 		return false
 	default:
 		return refusal.ErrorCode == jetstream.JSErrCodeStreamNotFound || refusal.ErrorCode == apiClusterNotAvail || refusal.ErrorCode == apiClusterNotLeader
-	}
-}
-
-func (s *store) pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.core.life.Done():
-		return errClosed
 	}
 }
 
@@ -319,7 +272,7 @@ func (s *store) state(ctx context.Context, do func(context.Context, ...*request)
 
 // keepTime reads the server's clock now and then, for as long as the transport lives.
 func (s *store) keepTime() {
-	for s.pause(s.core.life, sampleEvery) == nil {
+	for s.core.pause(s.core.life, sampleEvery) == nil {
 		if !s.open.Load() {
 			continue
 		}

@@ -79,7 +79,7 @@ type queueDriver struct {
 // newQueue makes the task queue over JetStream, or nothing where there is no JetStream.
 func newQueue(ctx context.Context, c *core) (*queue.Backend, closer, error) {
 	// Where no bound is given the client takes one of 5 s, which a busy cluster needs to place two streams.
-	ctx, cancel := context.WithTimeout(ctx, openPatience)
+	ctx, cancel := context.WithTimeout(ctx, streamWithin)
 	defer cancel()
 	d := &queueDriver{core: c, names: queueSubjectsOf(c.ns), api: apiPrefix(c.js), direct: c.replicas <= 1}
 	d.alone = d.direct && c.nc.ConnectedClusterName() == ""
@@ -105,7 +105,7 @@ func newQueue(ctx context.Context, c *core) (*queue.Backend, closer, error) {
 	if d.wire, err = newCourier(c, d.names.notify+".>", d.told, d.handBack); err != nil {
 		return nil, nil, c.fault(err, "nats: open the queue", d.names.stream)
 	}
-	if err := d.clock.ask(ctx, d); err != nil {
+	if err := c.insist(ctx, func(ctx context.Context) error { return d.clock.ask(ctx, d) }); err != nil {
 		d.wire.unsubscribe()
 		return nil, nil, c.fault(err, "nats: open the queue", d.names.stream)
 	}
@@ -113,9 +113,6 @@ func newQueue(ctx context.Context, c *core) (*queue.Backend, closer, error) {
 	d.start(d.keepTime)
 	return &queue.Backend{Driver: d, Admin: &queueAdmin{d}, Capabilities: d.caps}, d, nil
 }
-
-// openPatience is how long the streams may take to be there.
-const openPatience = 30 * time.Second
 
 func isWithoutJetStream(err error) bool {
 	return errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) ||
@@ -148,11 +145,13 @@ func (d *queueDriver) makeStreams(ctx context.Context) error {
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: d.core.storage, Replicas: replicas,
 		MaxMsgsPerSubject: 1, AllowDirect: true, AllowMsgCounter: true, Duplicates: repeatWindow,
 	}} {
-		_, err := d.core.js.CreateStream(ctx, cfg)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // it is an older node's, or the operator has changed it
-			_, err = d.core.js.Stream(ctx, cfg.Name)
-		}
-		if err != nil {
+		if err := d.core.insist(ctx, func(ctx context.Context) error {
+			_, err := d.core.js.CreateStream(ctx, cfg)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // it is an older node's, or the operator has changed it
+				_, err = d.core.js.Stream(ctx, cfg.Name)
+			}
+			return err
+		}); err != nil {
 			return fmt.Errorf("stream %s: %w", cfg.Name, err)
 		}
 	}

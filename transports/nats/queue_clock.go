@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 )
 
@@ -30,11 +31,13 @@ func (c *serverClock) ask(ctx context.Context, d *queueDriver) error {
 		return &nats.Msg{Subject: d.api + "STREAM.INFO." + d.names.stream}
 	}, func(_ int, m *nats.Msg) bool {
 		var answer struct {
-			Time time.Time `json:"ts"`
+			Time  time.Time           `json:"ts"`
+			Error *jetstream.APIError `json:"error"`
 		}
-		if failed = json.Unmarshal(m.Data, &answer); failed == nil {
-			told = answer.Time
+		if failed = json.Unmarshal(m.Data, &answer); failed == nil && answer.Error != nil {
+			failed = answer.Error
 		}
+		told = answer.Time
 		return true
 	})
 	took := time.Since(sent)
