@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -145,13 +146,17 @@ func (d *queueDriver) makeStreams(ctx context.Context) error {
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: d.core.storage, Replicas: replicas,
 		MaxMsgsPerSubject: 1, AllowDirect: true, AllowMsgCounter: true, Duplicates: repeatWindow,
 	}} {
-		if err := d.core.insist(ctx, func(ctx context.Context) error {
+		var without error
+		if err := cmp.Or(d.core.insist(ctx, func(ctx context.Context) error {
 			_, err := d.core.js.CreateStream(ctx, cfg)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // it is an older node's, or the operator has changed it
 				_, err = d.core.js.Stream(ctx, cfg.Name)
 			}
+			if isWithoutJetStream(err) { // which will not change
+				without, err = err, nil
+			}
 			return err
-		}); err != nil {
+		}), without); err != nil {
 			return fmt.Errorf("stream %s: %w", cfg.Name, err)
 		}
 	}
