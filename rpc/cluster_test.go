@@ -150,6 +150,7 @@ type link struct {
 	lose      func(rpc.Frame) bool // frames that are sent and do not arrive
 	repeat    bool                 // each frame is sent twice
 	reverse   bool                 // the frames of one delivery arrive in the other order
+	stalled   chan struct{}        // until it is closed, what is broadcast does not arrive
 	sent      map[byte]int         // by kind
 	sentBytes int
 	listening []func([]rpc.Frame)
@@ -211,11 +212,14 @@ func (l *link) Listen(ctx context.Context, a rpc.Address, deliver func([]rpc.Fra
 	var one sync.Mutex
 	guarded := func(frames []rpc.Frame) {
 		l.mu.Lock()
-		cut := l.cut
+		cut, stalled := l.cut, l.stalled
 		if l.reverse {
 			slices.Reverse(frames)
 		}
 		l.mu.Unlock()
+		if stalled != nil && a == rpc.Broadcast {
+			<-stalled
+		}
 		if !cut {
 			one.Lock()
 			defer one.Unlock()

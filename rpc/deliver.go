@@ -218,19 +218,27 @@ func (p *Peer) bridge(address Address) {
 }
 
 // probe asks whether the nodes are still at the calls that began before the last gap, ours or theirs: one that is not has
-// answered, or never had the request, and the caller must not wait for its deadline to learn that. It is not asked at
-// once, because a request that was broadcast must not be overtaken by the question.
+// answered, or never had the request, and the caller must not wait for its deadline to learn that. The question goes the
+// way of the request, so that it does not overtake it; where that has not set out yet, the next tick asks.
 func (p *Peer) probe() {
 	ours, theirs := p.pulse.gaps()
 	if ours == 0 && len(theirs) == 0 {
 		return
 	}
+	early := false
 	for _, c := range p.calls.all() {
 		began := int64(c.began.Sub(p.members.began))
-		for _, m := range c.missing() {
-			if m.Incarnation != p.self && began <= max(ours, theirs[m.Incarnation]) {
-				p.writer.post(outgoing{to: Inbox(m.Incarnation), kind: kindProbe, head: number(c.id)})
+		for _, way := range c.unsure(func(m Member) bool {
+			return m.Incarnation != p.self && began <= max(ours, theirs[m.Incarnation])
+		}) {
+			if way == "" {
+				early = true
+				continue
 			}
+			p.writer.post(outgoing{to: way, kind: kindProbe, head: number(c.id)})
 		}
+	}
+	if early {
+		p.pulse.restore(ours, theirs)
 	}
 }

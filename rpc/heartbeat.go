@@ -71,6 +71,19 @@ func (p *pulse) gaps() (ours int64, theirs map[string]int64) {
 	return ours, theirs
 }
 
+// restore notes losses again that gaps has told of, for the next to ask.
+func (p *pulse) restore(ours int64, theirs map[string]int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gap = max(p.gap, ours)
+	if p.doubted == nil {
+		p.doubted = map[string]int64{}
+	}
+	for incarnation, at := range theirs {
+		p.doubted[incarnation] = max(p.doubted[incarnation], at)
+	}
+}
+
 func (p *pulse) silence(now int64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

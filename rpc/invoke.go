@@ -306,7 +306,9 @@ func (p *Peer) request(ctx context.Context, to Address, members []Member, c *cal
 	}
 	if err := hand(ctx, out); err != nil {
 		failed(err)
+		return
 	}
+	c.went(to, members[0])
 }
 
 // sendFault is why a request did not reach a node.

@@ -346,6 +346,28 @@ func TestARequestLostWithTheOtherNodesLinkIsNotWaitedFor(t *testing.T) {
 	})
 }
 
+func TestARequestThatIsLateIsNotTakenForLost(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		la, lb := c.link(), c.link()
+		a, b, third := c.startOn(la, "a"), c.startOn(lb, "b"), c.start("c")
+		c.settle(a, b, third)
+		stalled := make(chan struct{})
+		lb.set(func(l *link) { l.stalled = stalled })
+		answered := make(chan error, 1)
+		go func() {
+			_, err := rpc.Gather[string](background, a, rpc.All(), "name", nothing{}, rpc.Timeout(time.Hour))
+			answered <- err
+		}()
+		synctest.Wait()
+
+		la.mend() // a now asks whether they are at its call
+		time.Sleep(time.Second)
+		close(stalled)
+
+		require.NoError(t, <-answered, "the question did not overtake the request")
+	})
+}
+
 func TestOnlyRepeatableCallsAreRepeated(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
 		la := c.link()

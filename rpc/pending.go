@@ -32,13 +32,19 @@ type call struct {
 
 	members []Member
 
-	mu     sync.Mutex
-	filled []bool // by member
+	mu    sync.Mutex
+	slots []slot // by member
+}
+
+// slot is where a node's answer goes.
+type slot struct {
+	filled bool
+	way    Address // where its request went; empty: it is not on its way yet
 }
 
 // begin opens a call to nodes.
 func (p *pending) begin(members []Member) *call {
-	c := &call{began: time.Now(), replies: make(chan Reply, len(members)), members: members, filled: make([]bool, len(members))}
+	c := &call{began: time.Now(), replies: make(chan Reply, len(members)), members: members, slots: make([]slot, len(members))}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.open == nil {
@@ -99,10 +105,10 @@ func (c *call) fill(incarnation string, value []byte, err error) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.filled[i] {
+	if c.slots[i].filled {
 		return false
 	}
-	c.filled[i] = true
+	c.slots[i].filled = true
 	c.replies <- Reply{Member: c.members[i], Value: value, Err: err, Latency: time.Since(c.began), Of: len(c.members)}
 	return true
 }
@@ -113,11 +119,36 @@ func (c *call) missing() []Member {
 	defer c.mu.Unlock()
 	var all []Member
 	for i, m := range c.members {
-		if !c.filled[i] {
+		if !c.slots[i].filled {
 			all = append(all, m)
 		}
 	}
 	return all
+}
+
+// went notes that the request for a member is on its way, ahead of all that is sent from now on; when it was broadcast,
+// for every member.
+func (c *call) went(way Address, to Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, m := range c.members {
+		if way == Broadcast || m.Incarnation == to.Incarnation {
+			c.slots[i].way = way
+		}
+	}
+}
+
+// unsure are the ways to the members whose slots are open and of which that is true, each once.
+func (c *call) unsure(of func(Member) bool) []Address {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var ways []Address
+	for i, m := range c.members {
+		if !c.slots[i].filled && of(m) && !slices.Contains(ways, c.slots[i].way) {
+			ways = append(ways, c.slots[i].way)
+		}
+	}
+	return ways
 }
 
 func goneFault(m Member, why string) error {

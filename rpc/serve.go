@@ -205,7 +205,7 @@ func (p *Peer) answer(ctx context.Context, in inbound, r response) {
 	if head := r.head(); len(head)+len(r.payload) <= p.chunk {
 		err = p.writer.hand(ctx, outgoing{to: Inbox(in.from.Incarnation), kind: kindResponse, head: head, body: r.payload})
 	} else {
-		err = p.transmit(ctx, in.from.Incarnation, opening{kind: kindResponse, call: r.id}, head, r.payload)
+		err = p.transmit(ctx, in.from.Incarnation, opening{kind: kindResponse, call: r.id}, head, r.payload, func() {})
 	}
 	if err != nil && ctx.Err() == nil {
 		p.notSent(err)

@@ -142,13 +142,16 @@ func (t *transfer) isRefused() bool {
 	return t.refused
 }
 
-// transmit sends a frame's payload, head and body, in chunks, as fast as the receiver lets it.
-func (p *Peer) transmit(ctx context.Context, to string, o opening, head, body []byte) error {
+// transmit sends a frame's payload, head and body, in chunks, as fast as the receiver lets it. It says when it has begun.
+func (p *Peer) transmit(ctx context.Context, to string, o opening, head, body []byte, begun func()) error {
 	o.total = uint64(len(head) + len(body))
 	t := p.transfers.begin(to, &o)
 	defer p.transfers.end(o.transfer)
 	inbox := Inbox(to)
 	err := p.writer.send(ctx, outgoing{to: inbox, kind: kindBegin, head: o.body()})
+	if err == nil {
+		begun()
+	}
 	for sent := uint64(0); err == nil && sent < o.total; {
 		var credit uint64
 		if credit, err = p.awaitCredit(ctx, t, sent); err != nil {
@@ -198,7 +201,8 @@ func (p *Peer) transmitAll(ctx context.Context, members []Member, c *call, head,
 	var sending sync.WaitGroup
 	for _, m := range members {
 		sending.Go(func() {
-			if err := p.transmit(ctx, m.Incarnation, opening{kind: kindRequest, call: c.id}, head, body); err != nil {
+			begun := func() { c.went(Inbox(m.Incarnation), m) }
+			if err := p.transmit(ctx, m.Incarnation, opening{kind: kindRequest, call: c.id}, head, body, begun); err != nil {
 				c.fill(m.Incarnation, nil, sendFault(err, m))
 			}
 		})
