@@ -14,6 +14,9 @@ func NATS(t testing.TB, options ...servers.NATSOptions) *servers.NATS {
 	if len(options) > 0 {
 		o = options[0]
 	}
+	if o.SyncAlways && o.Dir == "" {
+		o.Dir = folder(t)
+	}
 	n, err := servers.StartNATS(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)

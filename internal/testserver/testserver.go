@@ -33,6 +33,9 @@ func Redis(t testing.TB, options ...servers.RedisOptions) *servers.Redis {
 	if len(options) > 0 {
 		o = options[0]
 	}
+	if o.Persist && o.Dir == "" {
+		o.Dir = folder(t)
+	}
 	r, err := servers.StartRedis(context.Background(), o)
 	need(t, err)
 	t.Cleanup(r.Stop)

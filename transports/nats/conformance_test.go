@@ -24,7 +24,7 @@ func TestConformance(t *testing.T) {
 	conformance.Test(t, conformance.Harness{
 		New:    func(conformance.T) conformance.Cluster { return &faulty{servers: []*servers.NATS{server}} },
 		Timing: patient,
-	}, conformance.Match("transport,cache,pubsub,rpc,queue/admin,queue/claim,queue/clock,queue/enqueue,queue/lease,queue/links,queue/nodes,queue/schedule,queue/settle,queue/store,queue/unique"))
+	}, conformance.Match("transport,cache,pubsub,rpc,queue/admin,queue/claim,queue/clock,queue/enqueue,queue/lease,queue/links,queue/nodes,queue/schedule,queue/settle,queue/store,queue/unique"), conformance.Parallel(2))
 }
 
 // TestConformanceOfWorkers runs what TestConformance leaves out.

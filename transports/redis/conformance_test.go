@@ -26,7 +26,7 @@ func TestConformance(t *testing.T) {
 			return &faulty{server: server, clock: clock}
 		},
 		Timing: conformance.Timing{Case: 2 * time.Minute, Wait: 30 * time.Second, Prompt: 5 * time.Second}, // for busy machines
-	})
+	}, conformance.Parallel(2))
 }
 
 // faulty is a cluster whose server and links can be made to fail.
