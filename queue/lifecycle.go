@@ -14,6 +14,9 @@ const (
 	// lastWord is how long it waits for claims under way, since tasks may be on their way back, and, when its caller has no
 	// more time, for settlements.
 	lastWord = time.Second
+	// leastFlush is how long Stop lets settlements be sent at least: ShutdownTimeout is for handlers, and one that is shorter
+	// than a few round trips would leave every task it interrupts to its lease's end, counted as lost.
+	leastFlush = 5 * time.Second
 )
 
 // lifecycle is the contract of everything that runs: starting returns when it runs, stopping waits until it has ended,
@@ -107,7 +110,8 @@ func (w *Worker) Start(ctx context.Context) error {
 //  2. running handlers may finish, for ShutdownTimeout;
 //  3. then their contexts end, with ErrShutdown; what returns the context's error is given back without counting an
 //     attempt;
-//  4. settlements still to be sent are sent, as long as ShutdownTimeout at most; leases are kept until here.
+//  4. settlements still to be sent are sent, for ShutdownTimeout at most, or 5 s if that is longer; leases are kept until
+//     here.
 //
 // When ctx ends Stop returns at once, with its error; the worker then ends the handlers' contexts and finishes in the
 // background, for which another Stop may wait. A handler that has not returned 5 s after its context ended is left
@@ -160,14 +164,10 @@ func (w *Worker) shutdown() {
 		}
 	}
 
-	flush := w.options.ShutdownTimeout
-	select {
-	case <-l.hurry:
-		flush = lastWord
-	default:
-	}
 	w.settler.close()
-	within(flush, &l.senders, nil)
+	if !within(max(w.options.ShutdownTimeout, leastFlush), &l.senders, l.hurry) && isClosed(l.hurry) {
+		within(lastWord, &l.senders, nil)
+	}
 	w.settler.stop()
 	l.endLife()
 	l.senders.Wait()
@@ -193,6 +193,15 @@ func within(d time.Duration, group *sync.WaitGroup, hurry <-chan struct{}) bool 
 	case <-hurry:
 	}
 	return false
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // fail lets Run end: the worker cannot go on.

@@ -175,6 +175,50 @@ func TestShutdownKeepsWhatAClaimUnderWayBringsBack(t *testing.T) {
 	})
 }
 
+func TestShutdownGivesBackThroughASlowStoreHoweverShortItsTimeout(t *testing.T) {
+	inTime(t, func(t *testing.T) {
+		s := newStore(t)
+		s.latency = time.Second
+		ids := enqueue(t, s, 8)
+		ended := make(chan error, 8)
+		w := newWorker(t, s, queue.WorkerOptions{Concurrency: 2, ShutdownTimeout: time.Millisecond}, hang(ended))
+		require.NoError(t, w.Start(t.Context()))
+		after(3 * time.Second)
+		require.Positive(t, w.Stats().Running)
+
+		require.NoError(t, w.Stop(t.Context()))
+
+		require.Equal(t, 8, s.count(queue.Pending), "nothing has to wait for its lease to end")
+		for _, id := range ids {
+			require.Zero(t, s.find(id).Attempts)
+			require.Zero(t, s.find(id).Lost)
+		}
+		require.Zero(t, w.Stats().SettleDropped)
+	})
+}
+
+func TestStopWithoutTimeLeftCutsTheLastSettlementsShort(t *testing.T) {
+	inTime(t, func(t *testing.T) {
+		s := newStore(t)
+		enqueue(t, s, 1)
+		w := newWorker(t, s, queue.WorkerOptions{ShutdownTimeout: time.Hour}, func(context.Context, *queue.Job[int]) error {
+			s.faulty(away("settle"), nil)
+			return nil
+		})
+		require.NoError(t, w.Start(t.Context()))
+		after(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		began := time.Now()
+
+		require.ErrorIs(t, w.Stop(ctx), context.DeadlineExceeded)
+		require.NoError(t, w.Stop(t.Context()))
+
+		require.LessOrEqual(t, time.Since(began), 5*time.Second, "it gave up soon after its caller had")
+		require.EqualValues(t, 1, w.Stats().SettleDropped)
+	})
+}
+
 func TestShutdownSendsTheLastSettlementsThroughAStoreThatIsAway(t *testing.T) {
 	inTime(t, func(t *testing.T) {
 		s := newStore(t)

@@ -44,7 +44,8 @@ type WorkerOptions struct {
 	// is less) is given back, first in line. Default: Concurrency. NoPrefetch turns it off.
 	Prefetch int
 
-	// ShutdownTimeout is how long Stop lets handlers finish before it ends their contexts. Default 10 s.
+	// ShutdownTimeout is how long Stop lets handlers finish before it ends their contexts, and, if it is more than 5 s,
+	// how long it then tries to tell the store. Default 10 s.
 	ShutdownTimeout time.Duration
 
 	// Backoff says when a failed task is tried again. Default: DefaultBackoff().

@@ -17,28 +17,14 @@ import (
 var patient = conformance.Timing{Case: 2 * time.Minute, Wait: 30 * time.Second, Prompt: 5 * time.Second} // for busy machines
 
 // TestConformance runs the suite on a server in a process of its own that keeps its data, with every node behind a proxy
-// of its own. TestConformanceOfWorkers has the rest.
+// of its own.
 func TestConformance(t *testing.T) {
 	server := testserver.NATS(t, servers.NATSOptions{Process: true, SyncAlways: true})
 
 	conformance.Test(t, conformance.Harness{
 		New:    func(conformance.T) conformance.Cluster { return &faulty{servers: []*servers.NATS{server}} },
 		Timing: patient,
-	}, conformance.Match("transport,cache,pubsub,rpc,queue/admin,queue/claim,queue/clock,queue/enqueue,queue/lease,queue/links,queue/nodes,queue/schedule,queue/settle,queue/store,queue/unique"), conformance.Parallel(2))
-}
-
-// TestConformanceOfWorkers runs what TestConformance leaves out.
-func TestConformanceOfWorkers(t *testing.T) {
-	if !testserver.Required("nats-queue") {
-		t.Skip("skipped: a known defect fails one case now and then: what a waiting claim is given just as its worker stops " +
-			"may come back only when its lease ends; BACKPLANE_REQUIRE=nats-queue runs it")
-	}
-	server := testserver.NATS(t, servers.NATSOptions{Process: true, SyncAlways: true})
-
-	conformance.Test(t, conformance.Harness{
-		New:    func(conformance.T) conformance.Cluster { return &faulty{servers: []*servers.NATS{server}} },
-		Timing: patient,
-	}, conformance.Match("queue/stack"))
+	}, conformance.Parallel(2))
 }
 
 // TestConformanceOfACluster runs it on three servers that form a cluster, with the nodes spread over them.
