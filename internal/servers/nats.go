@@ -37,6 +37,7 @@ type NATSOptions struct {
 	TLS         *TLS     // speak only TLS, and ask clients for a certificate
 	MaxPayload  int      // bytes; 0: the server's default, 1 MiB
 	MaxPending  int64    // bytes waiting for a client before it is cut off; 0: the server's default, 64 MiB
+	MaxStore    int64    // bytes of files that JetStream may have; 0: most of the disk
 	NoJetStream bool
 	SyncAlways  bool // every write of JetStream reaches the disk before it is acknowledged
 
@@ -248,7 +249,7 @@ func (o *NATSOptions) newServer() (*server.Server, error) {
 		ServerName: o.Name, Host: "127.0.0.1", Port: o.Port, NoLog: true, NoSigs: true,
 		Username: o.Username, Password: o.Password, Authorization: o.Token,
 		MaxPayload: int32(o.MaxPayload), MaxPending: o.MaxPending,
-		JetStream: !o.NoJetStream, StoreDir: o.Dir, SyncAlways: o.SyncAlways, DisableJetStreamBanner: true,
+		JetStream: !o.NoJetStream, StoreDir: o.Dir, JetStreamMaxStore: o.MaxStore, SyncAlways: o.SyncAlways, DisableJetStreamBanner: true,
 	}
 	for _, key := range o.NKeys {
 		so.Nkeys = append(so.Nkeys, &server.NkeyUser{Nkey: key})
