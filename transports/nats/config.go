@@ -43,6 +43,8 @@ type config struct {
 	domain   string
 	replicas int
 	storage  string
+
+	queueMaxBytes int
 }
 
 // leastSilence is what a PING needs on a busy machine.
@@ -79,6 +81,7 @@ var known = options.Set[config]{
 	"silence":                  options.Span(func(c *config) *time.Duration { return &c.silence }),
 	"domain":                   options.Text(func(c *config) *string { return &c.domain }),
 	"replicas":                 options.Whole(func(c *config) *int { return &c.replicas }, 1),
+	"queue_max_bytes":          options.Whole(func(c *config) *int { return &c.queueMaxBytes }, leastBound),
 	"storage":                  options.OneOf(func(c *config) *string { return &c.storage }, "file", "memory"),
 }
 

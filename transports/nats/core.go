@@ -23,6 +23,8 @@ type core struct {
 	replicas int             // how many servers keep each stream
 	storage  jetstream.StorageType
 
+	queueMost int64 // bytes that tasks may take; 0: no bound
+
 	address  string        // for errors: never with a password
 	silence  time.Duration // how long a dead link can go unnoticed
 	patience time.Duration // how long an answer of the server is waited for where the caller sets no bound

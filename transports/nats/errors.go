@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -125,8 +126,11 @@ func (c *core) classifyAnswer(answer *jetstream.APIError, err error) *fault.Erro
 		return c.remedied(fault.TooLarge, "send less at once, or raise the stream's max_msg_size", false, err)
 	case apiInsufficientResources, apiStorageExceeded, apiMemoryExceeded, apiMaximumStreams, apiAccountExceeded, jetstream.JSErrCodeMaximumConsumersLimit:
 		return c.remedied(fault.Exhausted, "its storage or a limit of the account is used up; raise it, or remove what is not needed", false, err)
-	case apiClusterNotAvail, apiClusterNotLeader, apiClusterNoPeers, apiClusterIncomplete, apiStreamOffline, apiStreamStoreFailed:
+	case apiClusterNotAvail, apiClusterNotLeader, apiClusterNoPeers, apiClusterIncomplete, apiStreamOffline:
 		return c.remedied(fault.Unavailable, "too few servers of the cluster are up; try again when they are", true, err)
+	}
+	if answer.ErrorCode == apiStreamStoreFailed && strings.HasPrefix(answer.Description, "maximum ") { // bytes, or messages
+		return c.remedied(fault.Exhausted, "the stream is full; raise its limit, or remove what is not needed", false, err)
 	}
 	if answer.Code == 503 {
 		return c.remedied(fault.Unavailable, "JetStream cannot serve this now; try again soon", true, err)

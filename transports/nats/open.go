@@ -45,6 +45,7 @@ const (
 //	domain                     the JetStream domain; none
 //	replicas                   how many servers keep each stream; 1
 //	storage                    file, or memory
+//	queue_max_bytes            what tasks may take, at least 16 MiB: then Enqueue answers Exhausted; no bound
 func Open(ctx context.Context, s transports.Settings) (transports.Transport, error) {
 	t, err := OpenThrough(ctx, s, nil)
 	if err != nil {
@@ -82,7 +83,7 @@ func OpenThrough(ctx context.Context, s transports.Settings, dial func(network, 
 }
 
 // New makes a transport of an application's own connection, which Close leaves open. Of the settings, Namespace, Logger
-// and the options domain, replicas and storage are used. The connection should have been made with MaxReconnects(-1),
+// and the options domain, replicas, storage and queue_max_bytes are used. The connection should have been made with MaxReconnects(-1),
 // ReconnectBufSize(-1) and a PingInterval of seconds: the defaults give up after two minutes, deliver late what was
 // published during an outage, and notice a dead link after six minutes.
 func New(ctx context.Context, nc *nats.Conn, s transports.Settings) (*Transport, error) {
@@ -113,7 +114,7 @@ func New(ctx context.Context, nc *nats.Conn, s transports.Settings) (*Transport,
 // transport is one without a connection.
 func (c *config) transport(s transports.Settings) *Transport {
 	t := &Transport{core: &core{
-		ns: s.Namespace, log: loggerOf(s), replicas: c.replicas, storage: c.storageType(), address: c.address(),
+		ns: s.Namespace, log: loggerOf(s), replicas: c.replicas, storage: c.storageType(), queueMost: int64(c.queueMaxBytes), address: c.address(),
 		patience: min(2*c.silence+c.dialTimeout, longestPatience), silence: c.silence,
 	}}
 	t.core.life, t.end = context.WithCancelCause(context.Background())

@@ -70,6 +70,7 @@ type queueDriver struct {
 	senders  senders
 	recent   recent
 	batches  chan struct{} // a place for each atomic batch under way
+	bound    *bound
 
 	unwatch func()
 	mu      sync.Mutex
@@ -98,6 +99,7 @@ func newQueue(ctx context.Context, c *core) (*queue.Backend, closer, error) {
 	d.check = limits.Queue{Transport: Kind, Capabilities: d.caps}
 	d.nonces = newNonces()
 	d.batches = make(chan struct{}, mostBatches)
+	d.bound = newBound(c.queueMost)
 	d.settings.init()
 	d.moved.init()
 	d.senders.init()
@@ -148,9 +150,12 @@ func (d *queueDriver) makeStreams(ctx context.Context) error {
 	}} {
 		var without error
 		if err := cmp.Or(d.core.insist(ctx, func(ctx context.Context) error {
-			_, err := d.core.js.CreateStream(ctx, cfg)
+			stream, err := d.core.js.CreateStream(ctx, cfg)
 			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // it is an older node's, or the operator has changed it
-				_, err = d.core.js.Stream(ctx, cfg.Name)
+				stream, err = d.core.js.Stream(ctx, cfg.Name)
+			}
+			if err == nil {
+				return checkLimits(stream.CachedInfo().Config)
 			}
 			if isWithoutJetStream(err) { // which will not change
 				without, err = err, nil

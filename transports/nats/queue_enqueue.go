@@ -39,7 +39,10 @@ func (d *queueDriver) Enqueue(ctx context.Context, tasks []queue.Task) ([]queue.
 		arrivals = append(arrivals, a)
 	}
 	var duplicates tally
-	err := d.enqueue(ctx, arrivals)
+	arrivals, err := d.admit(ctx, arrivals)
+	if err == nil {
+		err = d.enqueue(ctx, arrivals)
+	}
 	for _, a := range arrivals {
 		if a.receipt.Duplicate {
 			duplicates.add(a.queue, countDuplicates, 1)

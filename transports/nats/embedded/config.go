@@ -33,21 +33,22 @@ func defaults(s transports.Settings) config {
 
 // known are the names of the options; Open lists them.
 var known = options.Set[config]{
-	"listen":         options.Text(func(c *config) *string { return &c.listen }),
-	"secret":         options.Text(func(c *config) *string { return &c.secret }),
-	"insecure":       options.Truth(func(c *config) *bool { return &c.insecure }),
-	"folder":         options.Text(func(c *config) *string { return &c.folder }),
-	"name":           options.Text(func(c *config) *string { return &c.name }),
-	"cluster_listen": options.Text(func(c *config) *string { return &c.clusterListen }),
-	"cluster_name":   options.Text(func(c *config) *string { return &c.clusterName }),
-	"peers":          options.Texts(func(c *config) *[]string { return &c.peers }),
-	"wait":           options.Span(func(c *config) *time.Duration { return &c.wait }),
-	"max_payload":    options.Whole(func(c *config) *int { return &c.maxPayload }, 128<<10),
-	"sync":           options.Truth(func(c *config) *bool { return &c.sync }),
-	"replicas":       forClient("replicas"),
-	"storage":        forClient("storage"),
-	"silence":        forClient("silence"),
-	"attempts":       forClient("attempts"),
+	"listen":          options.Text(func(c *config) *string { return &c.listen }),
+	"secret":          options.Text(func(c *config) *string { return &c.secret }),
+	"insecure":        options.Truth(func(c *config) *bool { return &c.insecure }),
+	"folder":          options.Text(func(c *config) *string { return &c.folder }),
+	"name":            options.Text(func(c *config) *string { return &c.name }),
+	"cluster_listen":  options.Text(func(c *config) *string { return &c.clusterListen }),
+	"cluster_name":    options.Text(func(c *config) *string { return &c.clusterName }),
+	"peers":           options.Texts(func(c *config) *[]string { return &c.peers }),
+	"wait":            options.Span(func(c *config) *time.Duration { return &c.wait }),
+	"max_payload":     options.Whole(func(c *config) *int { return &c.maxPayload }, 128<<10),
+	"sync":            options.Truth(func(c *config) *bool { return &c.sync }),
+	"replicas":        forClient("replicas"),
+	"storage":         forClient("storage"),
+	"queue_max_bytes": forClient("queue_max_bytes"),
+	"silence":         forClient("silence"),
+	"attempts":        forClient("attempts"),
 }
 
 func forClient(name string) options.Setter[config] {

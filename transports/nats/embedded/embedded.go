@@ -63,7 +63,7 @@ type Transport struct {
 //	max_payload       the largest message in bytes; 1 MiB
 //	sync              true: what is acknowledged is on the disk, and survives a power failure; false
 //
-// and replicas, storage, silence and attempts as of the kind "nats".
+// and replicas, storage, queue_max_bytes, silence and attempts as of the kind "nats".
 func Open(ctx context.Context, s transports.Settings) (transports.Transport, error) {
 	const op = "nats-embedded: open"
 	c, err := readConfig(s)
@@ -106,7 +106,7 @@ func (c config) start(ctx context.Context, s transports.Settings) (*Transport, e
 // client is how the node connects to its own server.
 func (c config) client(s transports.Settings, own *server.Server) transports.Settings {
 	given := map[string]any{"servers": own.Addr().String(), "discover": false}
-	for _, name := range []string{"replicas", "storage", "silence", "attempts"} {
+	for _, name := range []string{"replicas", "storage", "queue_max_bytes", "silence", "attempts"} {
 		if value, ok := c.forClient[name]; ok {
 			given[name] = value
 		}
