@@ -22,6 +22,9 @@ type config struct {
 	wait          time.Duration
 	maxPayload    int
 	sync          bool
+	tlsCert       string
+	tlsKey        string
+	tlsCA         string
 	forClient     map[string]any // as given, for the node's own connection, which checks them
 }
 
@@ -44,6 +47,9 @@ var known = options.Set[config]{
 	"wait":            options.Span(func(c *config) *time.Duration { return &c.wait }),
 	"max_payload":     options.Whole(func(c *config) *int { return &c.maxPayload }, 128<<10),
 	"sync":            options.Truth(func(c *config) *bool { return &c.sync }),
+	"tls_cert":        options.Text(func(c *config) *string { return &c.tlsCert }),
+	"tls_key":         options.Text(func(c *config) *string { return &c.tlsKey }),
+	"tls_ca":          options.Text(func(c *config) *string { return &c.tlsCA }),
 	"replicas":        forClient("replicas"),
 	"storage":         forClient("storage"),
 	"queue_max_bytes": forClient("queue_max_bytes"),
@@ -87,8 +93,16 @@ func readConfig(s transports.Settings) (config, error) {
 
 func (c *config) check() error {
 	switch {
-	case c.secret == "" && !c.insecure:
-		return fault.New(fault.Invalid, "no secret is given, so whoever reaches the port could do everything; give option secret, the same on all nodes, or allow to go without (insecure: true)")
+	case (c.tlsCert == "") != (c.tlsKey == ""):
+		return fault.New(fault.Invalid, "options tls_cert and tls_key belong together; give both or neither")
+	case c.tlsCA != "" && c.tlsCert == "":
+		return fault.New(fault.Invalid, "tls_ca is given, but the server has no certificate of its own; give tls_cert and tls_key too")
+	case c.tlsCA != "" && c.insecure:
+		return fault.New(fault.Invalid, "tls_ca is given, which asks everybody for a certificate, and insecure: true; take one out")
+	case c.tlsCert != "" && c.tlsCA == "" && c.clusterListen != "":
+		return fault.New(fault.Invalid, "peers that use TLS have to know each other's certificates; give tls_ca")
+	case c.secret == "" && c.tlsCA == "" && !c.insecure:
+		return fault.New(fault.Invalid, "no secret is given, so whoever reaches the port could do everything; give option secret, the same on all nodes, ask for certificates (tls_ca), or allow to go without (insecure: true)")
 	case c.secret != "" && c.insecure:
 		return fault.New(fault.Invalid, "a secret is given, and insecure: true; take one out")
 	case len(c.peers) > 0 && c.clusterListen == "":

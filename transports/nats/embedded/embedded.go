@@ -61,6 +61,9 @@ type Transport struct {
 //	cluster_name      the same on all servers; the namespace
 //	wait              how long Open waits for the server and its peers; 30s
 //	max_payload       the largest message in bytes; 1 MiB
+//	tls_cert, tls_key files of the server's certificate and key, PEM: then clients and peers must use TLS
+//	tls_ca            file of the authorities, PEM, of which clients and peers must show a certificate; needed with both
+//	                  TLS and peers. A secret is not needed with it
 //	sync              true: what is acknowledged is on the disk, and survives a power failure; false
 //
 // and replicas, storage, queue_max_bytes, silence and attempts as of the kind "nats".
@@ -167,6 +170,9 @@ func (t *Transport) Addr() string { return t.server.Addr().String() }
 // URL is where clients connect, with the secret: for the kind "nats" on other nodes. It is not for logs.
 func (t *Transport) URL() string {
 	u := url.URL{Scheme: "nats", Host: t.Addr()}
+	if t.config.tlsCert != "" {
+		u.Scheme = "tls"
+	}
 	if t.config.secret != "" {
 		u.User = url.UserPassword(User, t.config.secret)
 	}
@@ -210,12 +216,15 @@ func (c config) serve(j *journal) (*server.Server, error) {
 		o.Port = server.RANDOM_PORT
 	}
 	if c.secret != "" {
-		o.Username, o.Password = User, c.secret
+		o.CustomClientAuthentication = newGuard(c.secret)
 	}
 	if c.clusterListen != "" {
 		if err := c.cluster(o); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.encrypt(o); err != nil {
+		return nil, err
 	}
 	s, err := server.NewServer(o)
 	if err != nil {
@@ -231,7 +240,10 @@ func (c config) cluster(o *server.Options) error {
 	if err != nil {
 		return err
 	}
-	o.Cluster = server.ClusterOpts{Name: c.clusterName, Host: host, Port: port, Username: o.Username, Password: o.Password}
+	o.Cluster = server.ClusterOpts{Name: c.clusterName, Host: host, Port: port}
+	if c.secret != "" {
+		o.Cluster.Username, o.Cluster.Password = User, c.secret
+	}
 	for _, peer := range c.peers {
 		if _, _, err := address("peers", peer); err != nil {
 			return err
