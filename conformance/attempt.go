@@ -18,6 +18,8 @@ type attempt struct {
 	harness Harness
 	timing  Timing
 	bubble  *testing.T // not nil: play in a synctest bubble of this test
+
+	drawings func() (string, error) // the folder for drawings of histories; empty: none is wanted
 }
 
 // run plays the case and tells how it ended. An attempt that hangs is left behind.
@@ -63,7 +65,10 @@ func (a attempt) run(ctx context.Context) Result {
 
 // play is the case itself, on the case's goroutine.
 func (a attempt) play(rec *recorder) Outcome {
-	e := &Env{T: rec, Timing: a.timing, cluster: a.harness.New(rec), namespace: freshNamespace()}
+	e := &Env{
+		T: rec, Timing: a.timing, cluster: a.harness.New(rec), namespace: freshNamespace(),
+		drawings: a.drawings, attach: rec.attach,
+	}
 	e.Node = e.Open()
 	if !a.Needs.offeredBy(e.Node) {
 		a.Needs.refusal(e)
@@ -80,8 +85,8 @@ func (a attempt) play(rec *recorder) Outcome {
 }
 
 func (a attempt) result(rec *recorder, ending Outcome, took time.Duration) Result {
-	failed, notes := rec.verdict()
-	r := Result{Case: a.Case, Outcome: ending, Took: took}
+	failed, notes, drawn := rec.verdict()
+	r := Result{Case: a.Case, Outcome: ending, Took: took, Drawings: drawn}
 	if failed {
 		r.Outcome = Fail
 	}

@@ -46,8 +46,8 @@ const (
 // All lists every case, in the order in which they run: those that need hooks come last.
 func All() []Case {
 	all := slices.Concat(
-		transportCases(), cacheCases(), cacheStackCases(), lockCases(), queueCases(), pubsubCases(), rpcCases(),
-		transportHookCases(), cacheHookCases(), lockHookCases(), cacheStackHookCases(), queueHookCases(), pubsubHookCases(), rpcHookCases(),
+		transportCases(), cacheCases(), cacheStackCases(), lockCases(), cacheHistoryCases(), queueCases(), queueHistoryCases(), pubsubCases(), rpcCases(),
+		transportHookCases(), cacheHookCases(), lockHookCases(), cacheStackHookCases(), queueHookCases(), pubsubHookCases(), rpcHookCases(), historyHookCases(),
 	)
 	for i := range all {
 		if all[i].Level == "" {

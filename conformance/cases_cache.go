@@ -50,7 +50,7 @@ var cacheClauses = []Clause{
 	clauseExpires, clauseNewLifetime, clauseTouch, clauseMinTTL, clauseCounter, clauseCounterLife, clauseCounterBad,
 	clauseCounterOnce, clauseKeys, clauseKeysDuring, clauseGuardHolder, clauseGuardFence, clauseNoGuard,
 	clauseLists, clausePush, clausePop, clauseRange, clauseListLife, clauseListNames,
-	clauseWatch, clauseWatchEnd, clauseResync, clausePersistent,
+	clauseWatch, clauseWatchEnd, clauseResync, clausePersistent, clauseLinear,
 }
 
 func cacheCases() []Case {

@@ -20,6 +20,8 @@ type Env struct {
 
 	cluster   Cluster
 	namespace string
+	drawings  func() (string, error) // the folder for drawings of histories; empty: none is wanted
+	attach    func(path string)      // to the result
 }
 
 // Open opens another node in the case's namespace.

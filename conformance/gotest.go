@@ -1,6 +1,9 @@
 package conformance
 
 import (
+	"flag"
+	"os"
+	"sync"
 	"testing"
 )
 
@@ -8,7 +11,7 @@ import (
 // need no hook are parallel subtests, as many at once as go test's -parallel allows.
 func Test(t *testing.T, h Harness, options ...Option) {
 	t.Helper()
-	s := newSuite(h, options)
+	s := newSuite(h, append([]Option{drawForTest(t)}, options...))
 	for _, name := range s.strayWaivers() {
 		t.Errorf("waiver %q: there is no such case", name)
 	}
@@ -36,5 +39,17 @@ func report(t *testing.T, r Result) {
 		t.Skipf("%s: %s", r.Outcome, r.Reason)
 	case Refused:
 		t.Logf("%s: %s", r.Outcome, r.Reason)
+	}
+}
+
+// drawForTest draws into the artifacts of the test where go test keeps them, and otherwise into a folder that outlives it.
+func drawForTest(t *testing.T) Option {
+	return func(s *suite) {
+		s.drawings = sync.OnceValues(func() (string, error) {
+			if f := flag.Lookup("test.artifacts"); f != nil && f.Value.String() == "true" {
+				return t.ArtifactDir(), nil
+			}
+			return os.MkdirTemp("", "conformance-")
+		})
 	}
 }

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 )
@@ -38,6 +39,15 @@ func Slow(factor float64) Option { return func(s *suite) { s.slow = factor } }
 
 // RequireHooks makes a case fail when the harness lacks the hook that it needs.
 func RequireHooks() Option { return func(s *suite) { s.requireHooks = true } }
+
+// HistoryDir has the histories that no order explains drawn, each on a page in the folder, which is made when it is
+// needed. The failure and the report name the page. Without it [Test] draws into the test's artifacts (go test
+// -artifacts) or a temporary folder, and [Run] draws nothing.
+func HistoryDir(dir string) Option {
+	return func(s *suite) {
+		s.drawings = func() (string, error) { return dir, os.MkdirAll(dir, 0o755) }
+	}
+}
 
 // Progress has f called after every case of [Run], one call at a time.
 func Progress(f func(done, total int, r Result)) Option { return func(s *suite) { s.progress = f } }

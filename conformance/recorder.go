@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -18,6 +19,7 @@ type recorder struct {
 	failed   bool
 	notes    []string
 	cleanups []func()
+	drawn    []string // files
 }
 
 func (r *recorder) Helper() {}
@@ -52,6 +54,13 @@ func (r *recorder) note(failed bool, text string) {
 	defer r.mu.Unlock()
 	r.failed = r.failed || failed
 	r.notes = append(r.notes, strings.TrimSpace(text))
+}
+
+// attach notes a file that shows what went wrong.
+func (r *recorder) attach(path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drawn = append(r.drawn, path)
 }
 
 // play runs body and then the cleanups, the last one first, each until it returns, fails or panics. Their context ends
@@ -93,8 +102,8 @@ func (r *recorder) step(f func()) {
 }
 
 // verdict is what was recorded so far. It may be asked while an attempt that hangs is still at it.
-func (r *recorder) verdict() (failed bool, notes string) {
+func (r *recorder) verdict() (failed bool, notes string, drawn []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.failed, strings.Join(r.notes, "\n")
+	return r.failed, strings.Join(r.notes, "\n"), slices.Clone(r.drawn)
 }

@@ -23,6 +23,8 @@ type Result struct {
 	Outcome Outcome
 	Reason  string        // why it did not pass
 	Took    time.Duration // by the clock on the wall
+
+	Drawings []string // pages on which a history that failed can be looked at
 }
 
 // Report is how a run ended.

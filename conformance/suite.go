@@ -26,10 +26,11 @@ type suite struct {
 	requireHooks bool
 	progress     func(done, total int, r Result)
 	bubble       *testing.T
+	drawings     func() (string, error) // see attempt
 }
 
 func newSuite(h Harness, options []Option) *suite {
-	s := &suite{harness: h, slow: 1, repeat: 1}
+	s := &suite{harness: h, slow: 1, repeat: 1, drawings: func() (string, error) { return "", nil }}
 	for _, option := range options {
 		option(s)
 	}
@@ -88,7 +89,7 @@ func (s *suite) countdown() func(Result) {
 // judge attempts a case as often as wanted, in bubbles of the test if the harness asks for them, and then looks at the
 // waivers.
 func (s *suite) judge(ctx context.Context, c Case, bubble *testing.T) Result {
-	a := attempt{Case: c, harness: s.harness, timing: s.harness.Timing.scaled(s.slow)}
+	a := attempt{Case: c, harness: s.harness, timing: s.harness.Timing.scaled(s.slow), drawings: s.drawings}
 	if s.harness.Virtual {
 		a.bubble = bubble
 	}

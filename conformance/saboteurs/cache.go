@@ -160,21 +160,21 @@ func cacheSaboteurs() []Saboteur {
 		},
 		{
 			Name: "set-if-absent-is-get-then-set",
-			Case: "cache/condition/one-of-16-makes-what-is-absent",
+			Case: "cache/condition/one-of-16-makes-what-is-absent", Collateral: []string{"cache/history/entries-*"},
 			sabotage: changingSet(func(ctx context.Context, honest cache.Backend, w *cache.Write) error {
 				return lookFirst(ctx, honest, w, cache.Condition.WantsAbsent)
 			}),
 		},
 		{
 			Name: "compare-and-set-is-get-then-set",
-			Case: "cache/condition/one-of-16-writes-at-a-revision", Collateral: []string{"cache/condition/no-update-is-lost"},
+			Case: "cache/condition/one-of-16-writes-at-a-revision", Collateral: []string{"cache/history/entries-*", "cache/condition/no-update-is-lost"},
 			sabotage: changingSet(func(ctx context.Context, honest cache.Backend, w *cache.Write) error {
 				return lookFirst(ctx, honest, w, func(c cache.Condition) bool { _, is := c.WantsRevision(); return is })
 			}),
 		},
 		{
 			Name: "if-present-is-ignored",
-			Case: "cache/condition/if-present-makes-nothing", Collateral: []string{"cache/condition/a-conflict-tells-*", "cache/lifetime/what-has-ended-is-absent-to-all", "cache/watch/a-refused-write-is-no-change", "cache/stack"},
+			Case: "cache/condition/if-present-makes-nothing", Collateral: []string{"cache/history/entries-*", "cache/condition/a-conflict-tells-*", "cache/lifetime/what-has-ended-is-absent-to-all", "cache/watch/a-refused-write-is-no-change", "cache/stack"},
 			sabotage: changingWrites(func(w *cache.Write) {
 				if w.If.WantsPresent() {
 					w.If = cache.Always()
@@ -183,12 +183,12 @@ func cacheSaboteurs() []Saboteur {
 		},
 		{
 			Name: "delete-ignores-its-revision",
-			Case: "cache/delete/at-another-revision-is-conflict", Collateral: []string{"cache/batch/a-failing-delete-*", "cache/guard/holds-together-with-a-condition", "cache/lifetime/what-has-ended-*", "cache/watch/a-refused-write-is-no-change", "cache/delete/if-present-*", "cache/stack"},
+			Case: "cache/delete/at-another-revision-is-conflict", Collateral: []string{"cache/history/entries-*", "cache/batch/a-failing-delete-*", "cache/guard/holds-together-with-a-condition", "cache/lifetime/what-has-ended-*", "cache/watch/a-refused-write-is-no-change", "cache/delete/if-present-*", "cache/stack"},
 			sabotage: changingRemovals(func(r *cache.Removal) { r.If = cache.Always() }),
 		},
 		{
 			Name: "revisions-are-counted-from-creation", // so they repeat after a deletion
-			Case: "cache/revision/does-not-repeat-after-delete", Collateral: []string{"cache/restart/revisions-do-not-repeat", "cache/stack"},
+			Case: "cache/revision/does-not-repeat-after-delete", Collateral: []string{"cache/history/entries-*", "cache/restart/revisions-do-not-repeat", "cache/stack"},
 			sabotage: func(s *sabotaged) { s.cache = replacing(newCounting().replace) },
 		},
 		{
@@ -301,7 +301,7 @@ func cacheSaboteurs() []Saboteur {
 		},
 		{
 			Name: "what-is-deleted-always-existed",
-			Case: "cache/delete/absent-is-no-error", Collateral: []string{"cache/delete/one-of-many-removes-it", "cache/batch/a-failing-delete-*", "cache/lifetime/what-has-ended-*", "cache/stack"},
+			Case: "cache/delete/absent-is-no-error", Collateral: []string{"cache/history/entries-*", "cache/delete/one-of-many-removes-it", "cache/batch/a-failing-delete-*", "cache/lifetime/what-has-ended-*", "cache/stack"},
 			sabotage: func(s *sabotaged) {
 				s.cache = replacing(func(honest cache.Backend, d *driver) {
 					d.remove = func(ctx context.Context, r []cache.Removal) ([]cache.Removed, error) {
@@ -332,7 +332,7 @@ func cacheSaboteurs() []Saboteur {
 		},
 		{
 			Name: "counters-are-kept-in-binary",
-			Case: "cache/counter/counts-from-zero-up-and-down", Collateral: []string{"cache/counter", "cache/batch", "transport/concurrency", "cache/lifetime/the-longest-*", "cache/guard", "cache/watch/tells-of-every-*", "cache/restart", "cache/stack"},
+			Case: "cache/counter/counts-from-zero-up-and-down", Collateral: []string{"cache/history/counters-*", "cache/counter", "cache/batch", "transport/concurrency", "cache/lifetime/the-longest-*", "cache/guard", "cache/watch/tells-of-every-*", "cache/restart", "cache/stack"},
 			sabotage: changingAdd(func(ctx context.Context, honest cache.Backend, i cache.Increment, s *cache.Sum) {
 				if s.Err == nil {
 					_, _ = honest.Set(ctx, []cache.Write{{Key: i.Key, Value: binary.BigEndian.AppendUint64(nil, uint64(s.Value))}})

@@ -38,7 +38,7 @@ func guardSaboteurs() []Saboteur {
 		},
 		{
 			Name: "fences-are-not-compared",
-			Case: "cache/guard/set-with-an-old-fence-is-conflict", Collateral: []string{"cache/guard/an-old-fence-*", "cache/lock/fences-*", "cache/lock/a-lost-holder-*", "cache/stack"},
+			Case: "cache/guard/set-with-an-old-fence-is-conflict", Collateral: []string{"cache/lock/a-history-*", "cache/guard/an-old-fence-*", "cache/lock/fences-*", "cache/lock/a-lost-holder-*", "cache/stack"},
 			sabotage: changingWrites(func(w *cache.Write) { w.Guard.Fence = 0 }),
 		},
 		{

@@ -13,13 +13,13 @@ func lockSaboteurs() []Saboteur {
 	return []Saboteur{
 		{
 			Name: "lock-is-check-then-set",
-			Case: "cache/lock/one-of-16-owners-gets-it", Collateral: []string{"cache/lock/never-two-holders-at-a-time", "cache/lock/fences-increase-under-contention",
+			Case: "cache/lock/one-of-16-owners-gets-it", Collateral: []string{"cache/lock/a-history-*", "cache/lock/never-two-holders-at-a-time", "cache/lock/fences-increase-under-contention",
 				"cache/lock/all-waiters-get-it-in-turn", "cache/lock/a-waiter-*", "cache/lock/a-cut-*", "transport/concurrency", "transport/close/while-calls-run-harms-none", "cache/stack"},
 			sabotage: func(s *sabotaged) { s.cache = replacing(checkThenLock) },
 		},
 		{
 			Name: "anybody-unlocks",
-			Case: "cache/lock/release-by-non-holder-is-refused", Collateral: []string{"cache/lock/release-*", "cache/lock/unusual-holders-are-told-apart", "cache/batch/a-locked-lock-leaves-the-others",
+			Case: "cache/lock/release-by-non-holder-is-refused", Collateral: []string{"cache/lock/a-history-*", "cache/lock/release-*", "cache/lock/unusual-holders-are-told-apart", "cache/batch/a-locked-lock-leaves-the-others",
 				"transport/namespaces/locks-are-isolated", "cache/lock/of-a-*", "cache/lock/a-lost-holder-*", "cache/stack"},
 			sabotage: changingRelease(func(ctx context.Context, honest cache.Backend, l cache.Lease) error {
 				held, err := holderOf(ctx, honest, l.Lock)

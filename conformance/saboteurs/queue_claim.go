@@ -105,7 +105,7 @@ func claimSaboteurs() []Saboteur {
 		},
 		{
 			Name: "a-wait-that-gave-up-takes-a-task-all-the-same", // as a blocking read does that nobody can call back
-			Case: "queue/claim/a-cancelled-claim-loses-no-task", Collateral: []string{"queue/claim/*", "queue/stack", "queue/nodes"},
+			Case: "queue/claim/a-cancelled-claim-loses-no-task", Collateral: []string{"queue/history", "queue/claim/*", "queue/stack", "queue/nodes"},
 			sabotage: queuing(func(honest queue.Backend, l *line) {
 				l.claim = func(ctx context.Context, c queue.Claim) (queue.Claimed, error) {
 					if ctx.Err() != nil || c.Wait <= 0 {

@@ -103,7 +103,7 @@ func enqueueSaboteurs() []Saboteur {
 		},
 		{
 			Name: "duplicates-are-not-told",
-			Case: "queue/enqueue/an-id-is-taken-once", Collateral: []string{"queue/enqueue", "queue/unique", "queue/settle", "queue/admin/totals-*", "queue/lease/lost-too-often-*"},
+			Case: "queue/enqueue/an-id-is-taken-once", Collateral: []string{"queue/history", "queue/enqueue", "queue/unique", "queue/settle", "queue/admin/totals-*", "queue/lease/lost-too-often-*"},
 			sabotage: changingReceipts(func(_ queue.Task, r *queue.Receipt) { r.Duplicate = false }),
 		},
 		{

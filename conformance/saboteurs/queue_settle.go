@@ -55,7 +55,7 @@ func settleSaboteurs() []Saboteur {
 	return []Saboteur{
 		{
 			Name: "stale-settlements-are-taken", // whoever had the task once may settle it
-			Case: "queue/settle/stale-done-changes-nothing", Collateral: []string{
+			Case: "queue/settle/stale-done-changes-nothing", Collateral: []string{"queue/history",
 				"queue/settle", "queue/lease", "queue/claim/a-wait-gets-what-loses-*", "queue/links", "queue/clock", "queue/admin/totals-*", "queue/stack",
 			},
 			sabotage: func(s *sabotaged) {

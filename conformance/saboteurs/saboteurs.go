@@ -37,7 +37,7 @@ type Saboteur struct {
 // All lists every saboteur.
 func All() []Saboteur {
 	return slices.Concat(
-		transportSaboteurs(), cacheSaboteurs(), guardSaboteurs(), listSaboteurs(), lockSaboteurs(),
+		transportSaboteurs(), cacheSaboteurs(), guardSaboteurs(), listSaboteurs(), lockSaboteurs(), historySaboteurs(),
 		queueSaboteurs(), pubsubSaboteurs(), rpcSaboteurs(),
 	)
 }

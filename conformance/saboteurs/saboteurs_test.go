@@ -88,7 +88,7 @@ func TestFrontEnd(t *testing.T) {
 	}
 	for i, s := range saboteurs.All() {
 		t.Run(s.Name, func(t *testing.T) {
-			conformance.Test(t, s.Harness(honest(true)), only(append(others(s, i, 160), s.Case)...))
+			conformance.Test(t, s.Harness(honest(true)), only(append(others(s, i, 160), s.Case)...), conformance.HistoryDir(t.TempDir()))
 		})
 	}
 }

@@ -100,6 +100,7 @@ func TestApplicationsDoNotCompileWhatTheyDoNotName(t *testing.T) {
 	never := map[string][]string{
 		"testing":                        {"conformance", "conformance/saboteurs", "cmd", "internal", "examples"},
 		"github.com/stretchr/testify":    {"conformance", "conformance/saboteurs", "cmd", "internal"},
+		"github.com/anishathalye":        {"conformance", "conformance/saboteurs", "cmd"},
 		"github.com/redis/go-redis":      {"transports/redis", "cmd", "internal", "examples"},
 		"github.com/nats-io":             {"transports/nats", "transports/nats/embedded", "cmd", "internal", "examples"},
 		"github.com/nats-io/nats-server": {"transports/nats/embedded", "cmd", "internal"},
