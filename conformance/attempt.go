@@ -24,13 +24,10 @@ type attempt struct {
 
 // run plays the case and tells how it ended. An attempt that hangs is left behind.
 func (a attempt) run(ctx context.Context) Result {
-	rec := &recorder{name: a.Name}
+	rec := &recorder{name: a.Name, trace: &trace{}}
 	var ending atomic.Value // of Outcome: how it ends unless it fails
 	ending.Store(Pass)
-	limit := a.timing.Case
-	if len(a.Hooks) > 0 {
-		limit *= 2
-	}
+	limit := a.limit(a.timing)
 
 	start := time.Now()
 	done := make(chan struct{})
@@ -42,11 +39,13 @@ func (a attempt) run(ctx context.Context) Result {
 			}
 		}()
 		if a.bubble == nil {
+			rec.begin()
 			rec.play(ctx, func() { ending.Store(a.play(rec)) })
 			return
 		}
 		// A channel from outside, such as ctx's, would keep the bubble's clock from moving.
 		synctest.Test(a.bubble, func(t *testing.T) {
+			rec.begin()
 			rec.play(t.Context(), func() { ending.Store(a.play(rec)) })
 		})
 	}()
@@ -60,14 +59,16 @@ func (a attempt) run(ctx context.Context) Result {
 	case <-ctx.Done():
 		rec.Errorf("the run was ended: %v", context.Cause(ctx))
 	}
-	return a.result(rec, ending.Load().(Outcome), time.Since(start))
+	r := a.result(rec, ending.Load().(Outcome))
+	r.Took, r.Limit = time.Since(start), limit
+	return r
 }
 
 // play is the case itself, on the case's goroutine.
 func (a attempt) play(rec *recorder) Outcome {
 	e := &Env{
 		T: rec, Timing: a.timing, cluster: a.harness.New(rec), namespace: freshNamespace(),
-		drawings: a.drawings, attach: rec.attach,
+		drawings: a.drawings, attach: rec.attach, trace: rec.trace,
 	}
 	e.Node = e.Open()
 	if !a.Needs.offeredBy(e.Node) {
@@ -84,22 +85,25 @@ func (a attempt) play(rec *recorder) Outcome {
 	return Pass
 }
 
-func (a attempt) result(rec *recorder, ending Outcome, took time.Duration) Result {
+func (a attempt) result(rec *recorder, ending Outcome) Result {
 	failed, notes, drawn := rec.verdict()
-	r := Result{Case: a.Case, Outcome: ending, Took: took, Drawings: drawn}
+	r := Result{Case: a.Case, Outcome: ending, Drawings: drawn, Runs: 1}
 	if failed {
 		r.Outcome = Fail
 	}
 	switch r.Outcome {
 	case Fail:
-		r.Reason = notes
-		if notes == "" {
+		r.Failed = 1
+		r.Reason = textOf(notes)
+		if r.Reason == "" {
 			r.Reason = "failed without saying why"
 		}
+		r.Failures = failuresOf(notes)
+		r.Calls, r.CallsBefore = rec.trace.led()
 	case Refused:
 		r.Reason = fmt.Sprintf("%s is not declared, and is refused", a.Needs)
 	case NotExercised:
-		r.Reason = notes
+		r.Reason = textOf(notes)
 	}
 	return r
 }

@@ -3,6 +3,7 @@ package conformance
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // Case is one promise of the contract and the way to find out whether a transport keeps it.
@@ -18,8 +19,30 @@ type Case struct {
 	Hooks []Hook
 	// Level tells whether the case looks at the transport or at what stands on it.
 	Level Level
+	// Limit is how long it may take before it counts as hung; 0: Timing.Case, and twice that with hooks.
+	Limit time.Duration
 	// Run checks. It runs on a goroutine of its own.
 	Run func(e *Env)
+}
+
+// docs is the page on which every case has an anchor.
+const docs = "https://github.com/gobackplane/backplane/blob/main/docs/conformance.md"
+
+// Anchor is the case's place on the page docs/conformance.md, in the row of its clause.
+func (c Case) Anchor() string { return strings.ReplaceAll(c.Name, "/", "-") }
+
+// Link leads to the promise that the case is about.
+func (c Case) Link() string { return docs + "#" + c.Anchor() }
+
+// limit is how long the case may take.
+func (c Case) limit(t Timing) time.Duration {
+	switch {
+	case c.Limit > 0:
+		return c.Limit
+	case len(c.Hooks) > 0:
+		return 2 * t.Case
+	}
+	return t.Case
 }
 
 // Concern is the part of the contract that the case belongs to: transport, cache, lock, queue, pubsub or rpc.

@@ -35,7 +35,7 @@ func historyHookCases() []Case {
 }
 
 func entryHistory(e *Env, run func(*history, func(*historian))) {
-	h := &history{e: e}
+	h := newHistory(e)
 	var seen [historyClients]map[string]cache.Revision
 	run(h, func(c *historian) {
 		if seen[c.client] == nil {
@@ -47,13 +47,13 @@ func entryHistory(e *Env, run func(*history, func(*historian))) {
 }
 
 func counterHistory(e *Env, run func(*history, func(*historian))) {
-	h := &history{e: e}
+	h := newHistory(e)
 	run(h, playCounters)
 	h.check(counterModel)
 }
 
 func lockHistory(e *Env, run func(*history, func(*historian))) {
-	h := &history{e: e}
+	h := newHistory(e)
 	var contenders [historyClients]contender
 	run(h, func(c *historian) {
 		contenders[c.client].historian = c

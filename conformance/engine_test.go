@@ -1,10 +1,7 @@
 package conformance
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -199,56 +196,6 @@ func failures(r Report) (names []string) {
 		}
 	}
 	return names
-}
-
-func TestReportsSayTheSameInEveryFormat(t *testing.T) {
-	report := Report{Transport: "nothing", Results: []Result{
-		{Case: Case{Name: "cache/a", Clause: "promise a"}, Outcome: Pass, Took: 1500 * time.Microsecond},
-		{Case: Case{Name: "cache/lock/b", Clause: "promise b"}, Outcome: Fail, Reason: "first <line>\nsecond \x00 line"},
-		{Case: Case{Name: "queue/c", Clause: "promise c"}, Outcome: Refused, Reason: "not declared"},
-		{Case: Case{Name: "queue/d", Clause: "promise d"}, Outcome: NotExercised, Reason: "restart"},
-		{Case: Case{Name: "rpc/e", Clause: "promise e"}, Outcome: Waived, Reason: "known"},
-	}}
-	var text, object, junit, markdown bytes.Buffer
-	require.NoError(t, report.WriteText(&text))
-	require.NoError(t, report.WriteJSON(&object))
-	require.NoError(t, report.WriteJUnit(&junit))
-	require.NoError(t, report.WriteMarkdown(&markdown))
-
-	require.Contains(t, text.String(), "promised: promise b")
-	require.Contains(t, text.String(), "1 passed, 1 failed, 1 refused, 1 not exercised, 1 waived")
-	require.Contains(t, markdown.String(), "| lock | 0/1 | 1 fail |")
-
-	decoder := json.NewDecoder(&object)
-	decoder.DisallowUnknownFields()
-	var got struct {
-		Transport     string
-		Passed        int
-		Failed        int
-		Refused       int
-		Not_exercised int //nolint:revive // as in the file
-		Waived        int
-		Cases         []struct {
-			Name, Result, Clause, Reason string
-			MS                           int
-		}
-	}
-	require.NoError(t, decoder.Decode(&got))
-	require.Equal(t, []int{1, 1, 1, 1, 1}, []int{got.Passed, got.Failed, got.Refused, got.Not_exercised, got.Waived})
-	require.Equal(t, "nothing", got.Transport)
-	require.Len(t, got.Cases, 5)
-	require.Equal(t, 1, got.Cases[0].MS)
-	require.Equal(t, "not-exercised", got.Cases[3].Result)
-
-	var suite struct {
-		Tests    int `xml:"tests,attr"`
-		Failures int `xml:"failures,attr"`
-		Skipped  int `xml:"skipped,attr"`
-	}
-	require.NoError(t, xml.Unmarshal(junit.Bytes(), &suite))
-	require.Equal(t, 5, suite.Tests)
-	require.Equal(t, 1, suite.Failures)
-	require.Equal(t, 2, suite.Skipped)
 }
 
 func TestPatterns(t *testing.T) {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,6 +23,8 @@ type Env struct {
 	namespace string
 	drawings  func() (string, error) // the folder for drawings of histories; empty: none is wanted
 	attach    func(path string)      // to the result
+	trace     *trace
+	opened    atomic.Int32 // nodes
 }
 
 // Open opens another node in the case's namespace.
@@ -33,8 +36,9 @@ func (e *Env) Open() transports.Transport {
 // OpenIn opens a node in another namespace of the same store.
 func (e *Env) OpenIn(namespace string) transports.Transport {
 	e.Helper()
-	node := e.cluster.Open(e.T, namespace)
-	require.NotNil(e, node, "the cluster opened no node")
+	inner := e.cluster.Open(e.T, namespace)
+	require.NotNil(e, inner, "the cluster opened no node")
+	node := e.trace.node(inner, int(e.opened.Add(1))-1)
 	e.Cleanup(func() {
 		if err := node.Close(); err != nil {
 			e.Errorf("closing a node: %v", err)
@@ -131,38 +135,57 @@ func (e *Env) sleepHere(d time.Duration) {
 // Restart restarts the store.
 func (e *Env) Restart() {
 	e.Helper()
+	e.does("restarts the store")
 	require.NoError(e, e.cluster.(Restarter).Restart(e.Context()), "the harness could not restart the store")
 }
 
 // Partition makes the link of a node swallow packets until heal is called, or the case ends.
 func (e *Env) Partition(node int) (heal func()) {
 	e.Helper()
-	heal, err := e.cluster.(Partitioner).Partition(e.Context(), node)
+	e.does("partitions node %d", node)
+	restore, err := e.cluster.(Partitioner).Partition(e.Context(), node)
 	require.NoError(e, err, "the harness could not partition node %d", node)
-	e.Cleanup(heal)
-	return heal
+	e.Cleanup(restore)
+	return func() {
+		e.does("heals the link of node %d", node)
+		restore()
+	}
 }
 
 // Cut closes the connections of a node.
 func (e *Env) Cut(node int) {
 	e.Helper()
+	e.does("cuts the link of node %d", node)
 	require.NoError(e, e.cluster.(Cutter).Cut(e.Context(), node), "the harness could not cut the link of node %d", node)
 }
 
 // Crash ends a node without a goodbye.
 func (e *Env) Crash(node int) {
 	e.Helper()
+	e.does("crashes node %d", node)
 	require.NoError(e, e.cluster.(Crasher).Crash(e.Context(), node), "the harness could not crash node %d", node)
 }
 
 // Pause stops the store until resume is called, or the case ends.
 func (e *Env) Pause() (resume func()) {
 	e.Helper()
-	resume, err := e.cluster.(Pauser).Pause(e.Context())
+	e.does("pauses the store")
+	restore, err := e.cluster.(Pauser).Pause(e.Context())
 	require.NoError(e, err, "the harness could not pause the store")
-	e.Cleanup(resume)
-	return resume
+	e.Cleanup(restore)
+	return func() {
+		e.does("resumes the store")
+		restore()
+	}
 }
 
 // AdvanceClock moves the store's clock.
-func (e *Env) AdvanceClock(d time.Duration) { e.cluster.(ClockAdvancer).AdvanceClock(d) }
+func (e *Env) AdvanceClock(d time.Duration) {
+	e.does("moves the clock by %v", d)
+	e.cluster.(ClockAdvancer).AdvanceClock(d)
+}
+
+// does notes in the trace what the harness does.
+func (e *Env) does(format string, args ...any) {
+	e.trace.event(harness, fmt.Sprintf(format, args...), nil)
+}

@@ -15,7 +15,14 @@ func Test(t *testing.T, h Harness, options ...Option) {
 	for _, name := range s.strayWaivers() {
 		t.Errorf("waiver %q: there is no such case", name)
 	}
-	free, alone := s.split()
+	if s.soak > 0 {
+		t.Fatal("conformance.Soak is for Run; go test has -count")
+	}
+	order := make([]int, len(s.cases))
+	for i := range order {
+		order[i] = i
+	}
+	free, alone := s.split(order)
 	aside := s.parallel > 1 && !s.harness.Virtual
 	for _, i := range append(alone, free...) {
 		c := s.cases[i]
@@ -34,7 +41,7 @@ func report(t *testing.T, r Result) {
 	t.Helper()
 	switch r.Outcome {
 	case Fail:
-		t.Errorf("%s\n%s", r.Case.Clause, r.Reason)
+		t.Errorf("%s\n%s\n%s", r.Case.Clause, r.Reason, r.trail())
 	case NotExercised, Waived:
 		t.Skipf("%s: %s", r.Outcome, r.Reason)
 	case Refused:

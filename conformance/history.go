@@ -32,11 +32,17 @@ import (
 // began, long after its caller gave up, or never. It is given no end, and models allow both.
 type history struct {
 	e     *Env
+	nodes []transports.Transport
 	ticks atomic.Int64
 
 	mu     sync.Mutex
 	done   []porcupine.Operation
 	doubts int // how many outcomes are unknown
+}
+
+// newHistory opens the nodes of a history.
+func newHistory(e *Env) *history {
+	return &history{e: e, nodes: []transports.Transport{e.Node, e.Open(), e.Open()}}
 }
 
 // question is what an operation asks: the input of a model.
@@ -119,23 +125,21 @@ type historian struct {
 	unheard       int // how many of its operations it has heard nothing of
 }
 
-// run has all clients play their rounds side by side, on three nodes, with a short break between two rounds so that they
+// run has all clients play their rounds side by side, with a short break between two rounds so that they
 // meet in ever other ways.
 func (h *history) run(play func(c *historian)) {
-	nodes := []transports.Transport{h.e.Node, h.e.Open(), h.e.Open()}
 	together(historyClients, func(i int) error {
-		c := &historian{history: h, client: i, node: nodes[i%len(nodes)], hurried: rand.N(historyRounds)}
+		c := &historian{history: h, client: i, node: h.nodes[i%len(h.nodes)], hurried: rand.N(historyRounds)}
 		for c.round = range historyRounds {
 			before := c.unheard
 			play(c)
 			if c.unheard >= mostUnheard {
 				break
 			}
-			pause := 2 * time.Millisecond
 			if c.unheard > before {
-				pause = 50 * time.Millisecond // for the link to be made again
+				c.untilAnswered()
 			}
-			h.e.sleepHere(rand.N(pause))
+			h.e.sleepHere(rand.N(2 * time.Millisecond))
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -149,11 +153,12 @@ func (h *history) runAcrossCuts(play func(c *historian)) {
 	var cutter sync.WaitGroup
 	over := make(chan struct{})
 	cutter.Go(func() {
-		for node := range 3 {
+		for node := range h.nodes {
 			select {
 			case <-over:
 				return
 			case <-time.After(10 * time.Millisecond):
+				h.e.does("cuts the link of node %d", node)
 				if err := h.e.cluster.(Cutter).Cut(h.e.Context(), node); err != nil {
 					h.e.Errorf("the harness could not cut the link of node %d: %v", node, err)
 				}
@@ -163,6 +168,13 @@ func (h *history) runAcrossCuts(play func(c *historian)) {
 	defer cutter.Wait()
 	defer close(over)
 	h.run(play)
+}
+
+// untilAnswered waits until the node has its link again: what it would be asked before would be unknown too.
+func (c *historian) untilAnswered() {
+	for end := time.Now().Add(c.e.Timing.Wait); time.Now().Before(end) && c.node.Health(c.e.Context()) != nil; {
+		c.e.sleepHere(5 * time.Millisecond)
+	}
 }
 
 // context is that of the client's next operation. One round in each client's life ends in the midst of what it asks.

@@ -227,7 +227,7 @@ func tasksAre(e *Env, run func(*history, func(*historian))) {
 		lease = 4 * e.Timing.Case
 		require.NoError(e, admin.Configure(e.Context(), "q", queue.Properties{Lease: lease}))
 	}
-	h := &history{e: e}
+	h := newHistory(e)
 	hands := make([]*hand, historyClients)
 	claims := 0
 	start := time.Now()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Option changes how the suite runs.
@@ -29,6 +30,10 @@ func Shuffle(seed uint64) Option {
 		}
 	}
 }
+
+// Soak runs the cases again and again, each time in another order, until the time is over; every case at least once. A
+// case that fails is run again all the same, so that the report tells how often it does. It is for [Run].
+func Soak(d time.Duration) Option { return func(s *suite) { s.soak = d } }
 
 // Parallel lets n cases run at once, except those that need hooks: these run alone. [Test] leaves the number to go test's
 // -parallel.

@@ -8,18 +8,26 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // recorder is the T of one attempt at a case, in both front ends: it keeps what the case says, and judges nothing.
 type recorder struct {
-	name string
+	name  string
+	trace *trace
 
 	mu       sync.Mutex
 	ctx      context.Context
 	failed   bool
-	notes    []string
+	notes    []note
 	cleanups []func()
 	drawn    []string // files
+}
+
+// note is what a case said, and whether it was that it failed.
+type note struct {
+	failed bool
+	text   string
 }
 
 func (r *recorder) Helper() {}
@@ -37,6 +45,7 @@ func (r *recorder) Logf(format string, args ...any) { r.note(false, fmt.Sprintf(
 func (r *recorder) Errorf(format string, args ...any) { r.note(true, fmt.Sprintf(format, args...)) }
 
 func (r *recorder) FailNow() {
+	r.trace.freeze()
 	r.mu.Lock()
 	r.failed = true
 	r.mu.Unlock()
@@ -50,10 +59,13 @@ func (r *recorder) Cleanup(f func()) {
 }
 
 func (r *recorder) note(failed bool, text string) {
+	if failed {
+		r.trace.freeze()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failed = r.failed || failed
-	r.notes = append(r.notes, strings.TrimSpace(text))
+	r.notes = append(r.notes, note{failed, strings.TrimSpace(text)})
 }
 
 // attach notes a file that shows what went wrong.
@@ -62,6 +74,9 @@ func (r *recorder) attach(path string) {
 	defer r.mu.Unlock()
 	r.drawn = append(r.drawn, path)
 }
+
+// begin starts the clock of the trace: in the bubble, if there is one.
+func (r *recorder) begin() { r.trace.start = time.Now() }
 
 // play runs body and then the cleanups, the last one first, each until it returns, fails or panics. Their context ends
 // with parent, and before the cleanups begin.
@@ -102,8 +117,8 @@ func (r *recorder) step(f func()) {
 }
 
 // verdict is what was recorded so far. It may be asked while an attempt that hangs is still at it.
-func (r *recorder) verdict() (failed bool, notes string, drawn []string) {
+func (r *recorder) verdict() (failed bool, notes []note, drawn []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.failed, strings.Join(r.notes, "\n"), slices.Clone(r.drawn)
+	return r.failed, slices.Clone(r.notes), slices.Clone(r.drawn)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 )
 
@@ -20,6 +21,10 @@ func (r Report) WriteJUnit(w io.Writer) error {
 		Failure *message `xml:"failure"`
 		Skipped *message `xml:"skipped"`
 	}
+	type property struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
+	}
 	suite := struct {
 		XMLName  xml.Name   `xml:"testsuite"`
 		Name     string     `xml:"name,attr"`
@@ -28,16 +33,22 @@ func (r Report) WriteJUnit(w io.Writer) error {
 		Skipped  int        `xml:"skipped,attr"`
 		Seconds  string     `xml:"time,attr"`
 		Stamp    string     `xml:"timestamp,attr"`
+		Props    []property `xml:"properties>property"`
 		Cases    []testcase `xml:"testcase"`
 	}{
 		Name: "conformance " + r.Transport, Tests: len(r.Results), Failures: r.Count(Fail), Skipped: r.Count(NotExercised) + r.Count(Waived),
 		Seconds: seconds(r.Took), Stamp: r.Started.UTC().Format("2006-01-02T15:04:05"),
 	}
+	suite.Props = []property{{"levels", r.Summary()}, {"seed", strconv.FormatUint(r.Seed, 10)}, {"rounds", strconv.Itoa(r.Rounds)}}
+	for _, g := range r.Grades() {
+		suite.Props = append(suite.Props, property{"level." + g.Concern, string(g.Standing)})
+	}
 	for _, result := range r.Results {
 		c := testcase{Name: result.Case.Name, Class: r.Transport + "." + result.Case.Concern(), Seconds: seconds(result.Took)}
 		switch result.Outcome {
 		case Fail:
-			c.Failure = &message{string(result.Case.Clause), result.Reason}
+			text := fmt.Sprintf("%s\nsee %s\n%s", result.Reason, result.Case.Link(), result.trail())
+			c.Failure = &message{string(result.Case.Clause) + result.flakes(), text}
 		case NotExercised, Waived:
 			c.Skipped = &message{Message: string(result.Outcome) + ": " + result.Reason}
 		}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 )
 
 // WriteText writes what a person at a terminal wants to know: everything that did not simply pass, a line for each
@@ -15,76 +16,50 @@ func (r Report) WriteText(w io.Writer) error {
 		if result.Outcome == Pass {
 			continue
 		}
-		out.printf("%-13s %s\n", result.Outcome, result.Case.Name)
-		if result.Outcome == Fail {
-			out.printf("    promised: %s\n", result.Case.Clause)
+		out.printf("%-13s %s%s\n", result.Outcome, result.Case.Name, result.flakes())
+		if result.Outcome != Fail {
+			out.printf("%s", indent(result.Reason, "    "))
+			continue
 		}
-		out.printf("%s", indent(result.Reason, "    "))
+		out.printf("    promised: %s\n", result.Case.Clause)
+		if result.Case.Name != "" {
+			out.printf("    see:      %s\n", result.Case.Link())
+		}
+		out.printf("%s%s", indent(strings.TrimSpace(result.story()), "    "), indent(strings.TrimSpace(result.trail()), "    "))
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for _, g := range r.grades() {
-		fmt.Fprintf(table, "%s\t%d/%d\t%s\n", g.concern, g.good, g.total, g.rest())
+	for i, g := range r.Grades() {
+		t := r.tallies()[i]
+		fmt.Fprintf(table, "%s\t%s\t%d/%d\t%s\t%s\n", g.Concern, g.Standing, t.good, t.total, t.rest(), g.Missing)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	out.printf("%s\n", r.summary())
+	if r.Seed != 0 {
+		out.printf("%s\n", r.order())
+	}
+	out.printf("%s\n%s\n", r.Summary(), r.counts())
 	return out.err
 }
 
-// WriteMarkdown writes a table for a README or a pull request.
-func (r Report) WriteMarkdown(w io.Writer) error {
-	out := &sticky{w: w}
-	out.printf("**%s**\n\n| concern | kept | not kept, or not checked |\n|---|---|---|\n", r.summary())
-	for _, g := range r.grades() {
-		out.printf("| %s | %d/%d | %s |\n", g.concern, g.good, g.total, g.rest())
+// order says in which order the cases ran, so that they can run so again.
+func (r Report) order() string {
+	text := fmt.Sprintf("shuffled with seed %d", r.Seed)
+	if r.Rounds > 1 {
+		text += fmt.Sprintf(", %d rounds", r.Rounds)
 	}
-	for _, result := range r.Results {
-		if result.Outcome != Pass && result.Outcome != Refused {
-			first, _, _ := strings.Cut(result.Reason, "\n")
-			out.printf("\n- **%s** `%s`: %s", result.Outcome, result.Case.Name, strings.ReplaceAll(first, "|", "\\|"))
-		}
-	}
-	out.printf("\n")
-	return out.err
+	return text
 }
 
-// grade counts one concern.
-type grade struct {
-	concern     string
-	good, total int
-	others      map[Outcome]int
-}
-
-func (g grade) rest() string {
-	var parts []string
-	for _, o := range []Outcome{Fail, Refused, NotExercised, Waived} {
-		if n := g.others[o]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, o))
-		}
+// flakes says how often a case failed that was run more than once.
+func (r Result) flakes() string {
+	switch {
+	case r.Flaked():
+		return fmt.Sprintf(" (flaky: %d of %d runs failed)", r.Failed, r.Runs)
+	case r.Failed > 1:
+		return fmt.Sprintf(" (all %d runs failed)", r.Runs)
 	}
-	return strings.Join(parts, ", ")
-}
-
-// grades are in the order in which the concerns first appear. What was refused as it should be is kept.
-func (r Report) grades() []*grade {
-	var all []*grade
-	byConcern := map[string]*grade{}
-	for _, result := range r.Results {
-		concern := result.Case.Concern()
-		g := byConcern[concern]
-		if g == nil {
-			g = &grade{concern: concern, others: map[Outcome]int{}}
-			byConcern[concern] = g
-			all = append(all, g)
-		}
-		g.total++
-		if result.Outcome == Pass || result.Outcome == Refused {
-			g.good++
-		}
-		g.others[result.Outcome]++
-	}
-	return all
+	return ""
 }
 
 func indent(text, by string) string {
@@ -109,4 +84,16 @@ func (s *sticky) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *sticky) printf(format string, args ...any) { fmt.Fprintf(s, format, args...) }
+func (s *sticky) printf(format string, args ...any) {
+	_, _ = io.WriteString(s, printable(fmt.Sprintf(format, args...))) // the error is kept
+}
+
+// printable is text that no terminal takes for a command, and that is UTF-8 whatever a store has answered.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(text, string(unicode.ReplacementChar)))
+}

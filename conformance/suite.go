@@ -24,6 +24,7 @@ type suite struct {
 	parallel     int
 	slow         float64
 	requireHooks bool
+	soak         time.Duration
 	progress     func(done, total int, r Result)
 	bubble       *testing.T
 	drawings     func() (string, error) // see attempt
@@ -33,6 +34,9 @@ func newSuite(h Harness, options []Option) *suite {
 	s := &suite{harness: h, slow: 1, repeat: 1, drawings: func() (string, error) { return "", nil }}
 	for _, option := range options {
 		option(s)
+	}
+	if s.soak > 0 && s.seed == 0 {
+		Shuffle(0)(s)
 	}
 	s.cases = slices.DeleteFunc(All(), func(c Case) bool { return !s.wanted(c.Name) })
 	if s.seed != 0 {
@@ -62,9 +66,9 @@ func MatchName(pattern, name string) bool {
 }
 
 // split tells which cases may run side by side and which must run alone, by their place in the table.
-func (s *suite) split() (free, alone []int) {
-	for i, c := range s.cases {
-		if len(c.Hooks) > 0 {
+func (s *suite) split(order []int) (free, alone []int) {
+	for _, i := range order {
+		if len(s.cases[i].Hooks) > 0 {
 			alone = append(alone, i)
 		} else {
 			free = append(free, i)
@@ -93,16 +97,10 @@ func (s *suite) judge(ctx context.Context, c Case, bubble *testing.T) Result {
 	if s.harness.Virtual {
 		a.bubble = bubble
 	}
-	var r Result
-	var took time.Duration
-	for range max(1, s.repeat) {
-		r = a.run(ctx)
-		took += r.Took
-		if r.Outcome == Fail {
-			break
-		}
+	r := a.run(ctx)
+	for n := 1; n < s.repeat && r.Outcome != Fail; n++ {
+		r = r.and(a.run(ctx))
 	}
-	r.Took = took
 	if r.Outcome == NotExercised && s.requireHooks {
 		r.Outcome, r.Reason = Fail, r.Reason+"; every hook is required"
 	}

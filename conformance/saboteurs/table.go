@@ -52,7 +52,7 @@ func WriteTable(w io.Writer) error {
 
 // describe is a case with what it needs.
 func describe(c conformance.Case) string {
-	text := "`" + c.Name + "`"
+	text := "<a id=\"" + c.Anchor() + "\"></a>`" + c.Name + "`"
 	var needs []string
 	for _, hook := range c.Hooks {
 		needs = append(needs, "*"+string(hook)+"*")
@@ -83,5 +83,28 @@ func TestConformance(t *testing.T) {
 }
 ` + "```" + `
 
-and any that is compiled in can be put through it with ` + "`backplane conformance --transport URL`" + `.
+and any that is compiled in can be put through it with ` + "`backplane conformance --transport URL`" + `. How to do either, with
+hooks for the faults, is told in [how to run the suite](conformance-howto.md).
+
+## Levels
+
+Every report gives a level for each concern, on one line such as ` + "`cache: full · queue: fault-tolerant · pubsub: core`" + `. The
+concerns are cache, lock, queue, pubsub and rpc, and what they share, which is called transport. Each level is more than
+the one before it:
+
+| level | means |
+|---|---|
+| core | every case that needs neither an optional ability nor a hook passes, and no case that was run fails |
+| full | core, and every optional ability of the concern is declared, so that its cases pass too |
+| fault-tolerant | full, and every case that needs a hook was exercised and passes |
+
+Where there is no level the line says why:
+
+| instead | means |
+|---|---|
+| not offered | the transport does not declare the concern |
+| partial | not every case of the concern was run, so that nothing is known of the whole |
+| failing | a case of the concern fails. What a transport declares is required of it, so a failing case of an optional ability or of a fault counts like any other, and so does one that is waived |
+
+Of transport, which is about all concerns, an ability that is not declared lowers no level: it lowers that of its own.
 `
