@@ -171,7 +171,7 @@ func largeOverCut(e *Env) {
 		result := make(chan error, 1)
 		go func() {
 			payload := patterned(6 << 20)
-			got, err := peers[0].Call(e.Context(), at(peers[1]), "echo", payload, rpc.Timeout(e.Timing.Wait))
+			got, err := peers[0].Call(e.Context(), at(peers[1]), "echo", payload, rpc.Timeout(e.Timing.Wait/2)) // so that its end is awaited longer
 			if err == nil && string(got) != string(payload) {
 				err = fault.New(fault.Corrupt, "%d bytes became %d, or others", len(payload), len(got))
 			}

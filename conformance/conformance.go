@@ -60,7 +60,7 @@ type Harness struct {
 }
 
 // Cluster is the store of one case. It may offer hooks beside Open, by implementing [Restarter], [Partitioner],
-// [Cutter], [Crasher], [Pauser] or [ClockAdvancer].
+// [Cutter], [Crasher], [Pauser] or [ClockAdvancer]; see [HookChooser] too.
 type Cluster interface {
 	// Open opens a node on the store, in the namespace. The suite closes it when the case ends. Nodes are numbered from
 	// 0 in the order in which they are opened: the hooks name them so.

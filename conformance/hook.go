@@ -13,8 +13,17 @@ const (
 	AdvanceClock Hook = "advance-clock" // ClockAdvancer
 )
 
+// HookChooser is for a cluster that has the methods of more hooks than it can do, such as one that is made from settings.
+type HookChooser interface {
+	// Offers reports whether the cluster can do it.
+	Offers(h Hook) bool
+}
+
 // offeredBy reports whether the cluster has the hook.
 func (h Hook) offeredBy(c Cluster) bool {
+	if chooser, is := c.(HookChooser); is && !chooser.Offers(h) {
+		return false
+	}
 	var ok bool
 	switch h {
 	case Restart:

@@ -86,6 +86,17 @@ func single[A, R any](
 	return result, err
 }
 
+// deliveries traces what a transport delivers. No function stays none, for the transport to refuse.
+func deliveries[E any](t tracer, method string, deliver func([]E)) func([]E) {
+	if deliver == nil {
+		return nil
+	}
+	return func(elements []E) {
+		t.event(t.number, method, listed(elements))
+		deliver(elements)
+	}
+}
+
 func (t tracer) cacheOf(b *cache.Backend) *cache.Backend {
 	if b == nil {
 		return nil
@@ -152,10 +163,7 @@ type tracedWatcher struct {
 
 func (w tracedWatcher) Watch(ctx context.Context, prefix string, deliver func([]cache.Change)) (cache.Watch, error) {
 	return single(w.tracer, ctx, "cache.Watch", prefix, func(ctx context.Context, prefix string) (cache.Watch, error) {
-		return w.inner.Watch(ctx, prefix, func(changes []cache.Change) {
-			w.event(w.number, "cache.Watch delivers", listed(changes))
-			deliver(changes)
-		})
+		return w.inner.Watch(ctx, prefix, deliveries(w.tracer, "cache.Watch delivers", deliver))
 	})
 }
 
@@ -233,10 +241,7 @@ func (p tracedPubSub) Publish(ctx context.Context, m []pubsub.Message) ([]pubsub
 
 func (p tracedPubSub) Subscribe(ctx context.Context, f pubsub.Filter, deliver func([]pubsub.Event)) (pubsub.Subscription, error) {
 	return single(p.tracer, ctx, "pubsub.Subscribe", f, func(ctx context.Context, f pubsub.Filter) (pubsub.Subscription, error) {
-		return p.inner.Subscribe(ctx, f, func(events []pubsub.Event) {
-			p.event(p.number, "pubsub delivers", listed(events))
-			deliver(events)
-		})
+		return p.inner.Subscribe(ctx, f, deliveries(p.tracer, "pubsub delivers", deliver))
 	})
 }
 
@@ -256,10 +261,7 @@ type tracedRPC struct {
 
 func (r tracedRPC) Listen(ctx context.Context, a rpc.Address, deliver func([]rpc.Frame)) (io.Closer, error) {
 	return single(r.tracer, ctx, "rpc.Listen", a, func(ctx context.Context, a rpc.Address) (io.Closer, error) {
-		return r.inner.Listen(ctx, a, func(frames []rpc.Frame) {
-			r.event(r.number, "rpc delivers", listed(frames))
-			deliver(frames)
-		})
+		return r.inner.Listen(ctx, a, deliveries(r.tracer, "rpc delivers", deliver))
 	})
 }
 

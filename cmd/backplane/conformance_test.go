@@ -18,7 +18,7 @@ import (
 	"github.com/gobackplane/backplane/internal/testserver"
 )
 
-// verdict is what the issue of the format promises, to the letter.
+// verdict is what is promised of the format, to the letter.
 type verdict struct {
 	Transport    string `json:"transport"`
 	Passed       int    `json:"passed"`
@@ -26,13 +26,42 @@ type verdict struct {
 	Refused      int    `json:"refused"`
 	NotExercised int    `json:"not_exercised"`
 	Waived       int    `json:"waived"`
-	Cases        []struct {
-		Name   string `json:"name"`
-		Result string `json:"result"`
-		Clause string `json:"clause"`
-		MS     *int64 `json:"ms"`
-		Reason string `json:"reason"`
+	Summary      string `json:"summary"`
+	Badge        string `json:"badge"`
+	Started      string `json:"started"`
+	MS           int64  `json:"ms"`
+	Seed         uint64 `json:"seed"`
+	Rounds       int    `json:"rounds"`
+	Levels       []struct {
+		Concern string `json:"concern"`
+		Level   string `json:"level"`
+		Missing string `json:"missing"`
+	} `json:"levels"`
+	Cases []struct {
+		Name        string   `json:"name"`
+		Result      string   `json:"result"`
+		Clause      string   `json:"clause"`
+		Link        string   `json:"link"`
+		MS          *int64   `json:"ms"`
+		LimitMS     int64    `json:"limit_ms"`
+		Runs        int      `json:"runs"`
+		RunsFailed  int      `json:"runs_failed"`
+		Reason      string   `json:"reason"`
+		Failures    []any    `json:"failures"`
+		CallsBefore int      `json:"calls_before"`
+		Calls       []any    `json:"calls"`
+		Drawings    []string `json:"drawings"`
 	} `json:"cases"`
+}
+
+// level is that of a concern.
+func (v verdict) level(concern string) string {
+	for _, l := range v.Levels {
+		if l.Concern == concern {
+			return l.Level
+		}
+	}
+	return ""
 }
 
 func decodeVerdict(t *testing.T, stdout string) verdict {
@@ -48,6 +77,8 @@ func decodeVerdict(t *testing.T, stdout string) verdict {
 		require.NotEmpty(t, c.Name)
 		require.NotEmpty(t, c.Clause, c.Name)
 		require.NotNil(t, c.MS, c.Name)
+		require.Positive(t, c.LimitMS, c.Name)
+		require.Positive(t, c.Runs, c.Name)
 		require.Equal(t, c.Result == "pass", c.Reason == "", "%s: %s: %s", c.Name, c.Result, c.Reason)
 	}
 	for result, n := range map[string]int{
@@ -128,7 +159,7 @@ func TestConformanceOfAllOnMemoryAsText(t *testing.T) {
 
 func TestConformanceFailsWithAFailingCase(t *testing.T) {
 	t.Parallel()
-	// The command offers no hooks: to require them fails the cases that need one.
+	// Without --faults the command offers no hooks: to require them fails the cases that need one.
 	code, stdout, stderr := invoke(t, "conformance", "--transport", "memory:", "--run", "transport/links", "--require-hooks", "--format", "json")
 
 	require.Equal(t, exitFailed, code, stderr)
@@ -178,7 +209,7 @@ func TestConformanceMarkdown(t *testing.T) {
 	code, stdout, _ := invoke(t, "conformance", "--transport", "memory:", "--run", "cache", "--format", "markdown")
 
 	require.Zero(t, code)
-	require.Contains(t, stdout, "| concern | kept |")
+	require.Contains(t, stdout, "| concern | level | kept |")
 }
 
 func TestConformanceOfAConfigChecksEachConcernWhereItIsUsed(t *testing.T) {

@@ -18,23 +18,50 @@ import (
 // opener opens a node in a namespace.
 type opener = func(ctx context.Context, namespace string) (transports.Transport, error)
 
-// configured opens what a config describes: one transport, or several that share the concerns.
-func configured(c backplane.Config) opener {
-	return func(ctx context.Context, namespace string) (transports.Transport, error) {
-		m := &mixed{use: c.Use, parts: map[string]transports.Transport{}}
-		for _, name := range slices.Sorted(maps.Keys(c.Transports)) {
-			t := c.Transports[name]
-			part, err := transports.Open(ctx, transports.Settings{Kind: t.Kind, URL: t.URL, Options: t.Options, Namespace: namespace})
-			if err != nil {
-				return nil, errors.Join(err, m.Close())
-			}
-			m.parts[name] = part
-			if c.Use == (backplane.Use{}) {
-				return part, nil
-			}
-		}
-		return m, nil
+// detour changes where a part of a target is opened, such as to the near end of a proxy.
+type detour = func(transports.Settings) (transports.Settings, error)
+
+// target is what a command is pointed at: one transport, or several that share the concerns.
+type target struct {
+	parts map[string]transports.Settings // by name
+	use   backplane.Use                  // zero: there is one part, for everything
+}
+
+// lone is the target that is one transport.
+func lone(s transports.Settings) target { return target{parts: map[string]transports.Settings{"": s}} }
+
+// configured is what a config describes.
+func configured(c backplane.Config) target {
+	t := target{use: c.Use, parts: map[string]transports.Settings{}}
+	for name, part := range c.Transports {
+		t.parts[name] = transports.Settings{Kind: part.Kind, URL: part.URL, Options: part.Options}
 	}
+	return t
+}
+
+// open opens a node, each part by way of the detour, if there is one.
+func (t target) open(ctx context.Context, namespace string, by detour) (transports.Transport, error) {
+	m := &mixed{use: t.use, parts: map[string]transports.Transport{}}
+	for _, name := range slices.Sorted(maps.Keys(t.parts)) {
+		settings := t.parts[name]
+		settings.Namespace = namespace
+		var err error
+		if by != nil {
+			settings, err = by(settings)
+		}
+		var part transports.Transport
+		if err == nil {
+			part, err = transports.Open(ctx, settings)
+		}
+		if err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+		m.parts[name] = part
+		if t.use == (backplane.Use{}) {
+			return part, nil
+		}
+	}
+	return m, nil
 }
 
 // mixed offers each concern as the config assigns it.

@@ -96,7 +96,7 @@ the one before it:
 |---|---|
 | core | every case that needs neither an optional ability nor a hook passes, and no case that was run fails |
 | full | core, and every optional ability of the concern is declared, so that its cases pass too |
-| fault-tolerant | full, and every case that needs a hook was exercised and passes |
+| fault-tolerant | full, and every case that needs a hook for a fault was exercised and passes; to move the store's clock (*advance-clock*) is no fault, and few stores let anybody do it |
 
 Where there is no level the line says why:
 
