@@ -47,29 +47,37 @@ func appendKey(subject []byte, key string) []byte {
 	return subject
 }
 
-// readKey is the key of the tokens of a subject, if they are one's.
+// readKey is the key of the tokens of a subject, if they are one's. What appendKey never writes is nobody's, so that no two
+// subjects can be taken for the same key.
 func readKey(tokens string) (key string, ok bool) {
 	b := make([]byte, 0, len(tokens))
+	open := false // whether the token at the end has anything in it
 	for i := 0; i < len(tokens); i++ {
-		switch c := tokens[i]; {
-		case c == '.':
-			if len(b) == 0 || !endsToken(b[len(b)-1]) {
-				return "", false
-			}
-		case c != '=':
-			b = append(b, c)
-		case i+2 < len(tokens) && tokens[i+1] != '.':
+		c := tokens[i]
+		switch {
+		case plain[c]:
+		case c == '=' && i+1 == len(tokens):
+			return string(b), !open
+		case c == '=' && i+2 < len(tokens):
 			high, low := strings.IndexByte(hexDigits, tokens[i+1]), strings.IndexByte(hexDigits, tokens[i+2])
 			if high < 0 || low < 0 {
 				return "", false
 			}
-			b = append(b, byte(high<<4|low))
+			if c = byte(high<<4 | low); plain[c] {
+				return "", false
+			}
 			i += 2
-		case i+1 < len(tokens):
+		default:
 			return "", false
 		}
+		b = append(b, c)
+		if open = !endsToken(c); !open {
+			if i++; i == len(tokens) || tokens[i] != '.' {
+				return "", false
+			}
+		}
 	}
-	return string(b), true
+	return string(b), open
 }
 
 // appendPrefix adds those tokens to a subject that every key with the prefix has in full. What is left of the prefix has to

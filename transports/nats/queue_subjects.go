@@ -157,6 +157,9 @@ var errNoName = errors.New("it is no name")
 func taskName(token string) (string, error) {
 	coded, is := strings.CutPrefix(token, "=")
 	if !is {
+		if taskToken(token) != token {
+			return "", errNoName
+		}
 		return token, nil
 	}
 	name, err := base64.RawURLEncoding.DecodeString(coded)
