@@ -72,6 +72,9 @@ func (d *queueDriver) collect(ctx context.Context, c *queue.Claim, queues []stri
 	}
 	select {
 	case a := <-answers:
+		if errors.Is(a.err, context.DeadlineExceeded) && ctx.Err() == nil { // it was the courier's patience
+			a.err = nats.ErrTimeout
+		}
 		return a.tasks, a.err
 	case <-ctx.Done():
 		return nil, nil
