@@ -14,6 +14,7 @@ import (
 	"github.com/gobackplane/backplane/cache"
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/pubsub"
+	"github.com/gobackplane/backplane/queue"
 	"github.com/gobackplane/backplane/transports"
 	"github.com/gobackplane/backplane/transports/nats/embedded"
 )
@@ -194,6 +195,43 @@ func TestTheFolderKeepsWhatWasStored(t *testing.T) {
 
 	require.Equal(t, "kept", stored(t, again, "k"))
 	require.Equal(t, "kept", stored(t, connect(t, again), "k"))
+}
+
+func TestTheFolderKeepsTasksLeasesAndLocks(t *testing.T) {
+	options := map[string]any{"secret": "s3cret", "folder": t.TempDir(), "name": "only"}
+	first := open(t, options)
+	require.NoError(t, first.Queue().Admin.Configure(t.Context(), "q", queue.Properties{Lease: time.Hour}))
+	receipts, err := first.Queue().Enqueue(t.Context(), []queue.Task{
+		{ID: "held", Kind: "k", Queue: "q", MaxAttempts: 1, MaxLost: 1}, {ID: "waits", Kind: "k", Queue: "q", MaxAttempts: 1, MaxLost: 1},
+		{ID: "later", Kind: "k", Queue: "q", MaxAttempts: 1, MaxLost: 1, RunAt: time.Now().Add(time.Hour)},
+	})
+	require.NoError(t, err)
+	for _, r := range receipts {
+		require.NoError(t, r.Err)
+	}
+	held, err := first.Queue().Claim(t.Context(), queue.Claim{Worker: "w", Queues: []string{"q"}, Max: 1})
+	require.NoError(t, err)
+	require.Len(t, held.Tasks, 1)
+	require.Equal(t, "held", held.Tasks[0].ID)
+	leases, err := first.Cache().Acquire(t.Context(), []cache.Claim{{Lock: "l", Holder: "me", TTL: time.Hour}})
+	require.NoError(t, err)
+	require.NoError(t, leases[0].Err)
+	require.NoError(t, first.Close())
+
+	again := open(t, options)
+
+	stats, err := again.Queue().Admin.Stats(t.Context(), "q")
+	require.NoError(t, err)
+	require.Equal(t, []int64{1, 1, 1}, []int64{stats.Active, stats.Pending, stats.Scheduled})
+	errs, err := again.Queue().Settle(t.Context(), queue.Settlements{Worker: "w", Number: 1, Items: []queue.Settlement{{Ref: held.Tasks[0].Ref(), Outcome: queue.Done}}})
+	require.NoError(t, err)
+	require.NoError(t, errs[0], "the lease stands")
+	others, err := again.Cache().Acquire(t.Context(), []cache.Claim{{Lock: "l", Holder: "other", TTL: time.Hour}})
+	require.NoError(t, err)
+	require.ErrorIs(t, others[0].Err, fault.Locked)
+	released, err := again.Cache().Release(t.Context(), leases)
+	require.NoError(t, err)
+	require.NoError(t, released[0], "the lock is still its holder's")
 }
 
 func TestWithoutAFolderNothingIsStored(t *testing.T) {
