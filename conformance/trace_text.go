@@ -23,7 +23,9 @@ const (
 )
 
 // listed copies what a trace shows of a batch, and gives what puts it into words.
-func listed[E any](elements []E) func() string {
+func listed[E any](elements []E) func() string { return headed(elements, own) }
+
+func headed[E any](elements []E, own func(any)) func() string {
 	n := len(elements)
 	head := slices.Clone(elements[:min(n, mostElements)])
 	for i := range head {
@@ -96,6 +98,24 @@ func own(v any) {
 		v.Payload = shown(v.Payload)
 	}
 }
+
+// withoutContent is own for what is delivered: of payloads it leaves the size.
+func withoutContent(v any) {
+	switch v := v.(type) {
+	case *pubsub.Event:
+		if v.Message != nil {
+			v.Message = &pubsub.Message{
+				Subject: v.Message.Subject, Payload: sized(v.Message.Payload), Sender: v.Message.Sender, Seq: v.Message.Seq, SubjectSeq: v.Message.SubjectSeq,
+			}
+		}
+	case *rpc.Frame:
+		v.Payload = sized(v.Payload)
+	default:
+		own(v)
+	}
+}
+
+func sized(value []byte) []byte { return fmt.Appendf(nil, "(%d bytes)", len(value)) }
 
 func ownTask(t *queue.Task) { t.Payload, t.Headers = shown(t.Payload), maps.Clone(t.Headers) }
 

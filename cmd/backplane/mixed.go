@@ -15,9 +15,6 @@ import (
 	"github.com/gobackplane/backplane/transports"
 )
 
-// opener opens a node in a namespace.
-type opener = func(ctx context.Context, namespace string) (transports.Transport, error)
-
 // detour changes where a part of a target is opened, such as to the near end of a proxy.
 type detour = func(transports.Settings) (transports.Settings, error)
 
