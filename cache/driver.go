@@ -12,6 +12,10 @@ import (
 // or nil). The error beside the slice means that nothing is known of any element: they may or may not have been done.
 // Elements of one call are independent: they are not a transaction, and one failing does not touch the others.
 //
+// Operations on one key, or one lock, happen one after the other, each at some moment between its call and its answer, for
+// all nodes alike: what a reader has seen no later reader finds undone. One that was not answered (Canceled,
+// DeadlineExceeded, Unavailable) happens once at some moment after its call, be it long after, or never.
+//
 // A driver does not retain a slice that it is given after it has returned, and the caller owns what it gets.
 // All methods may be called concurrently. A context that ends makes a method return promptly with Canceled or
 // DeadlineExceeded; after the transport's Close each answers Closed.

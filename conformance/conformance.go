@@ -17,6 +17,9 @@
 // What a transport declares in its capabilities is all that decides which of these it is: there is no second list to
 // keep, and nothing is ever skipped.
 //
+// A [Report] is for people (text, Markdown, a page) and programs (JSON, JUnit). It has, for each failed case, what was
+// expected and seen and the calls that led there, and for each concern a [Grade]: core, full or fault-tolerant.
+//
 // The suite itself is tested by transports that each break one promise: see the package saboteurs.
 package conformance
 

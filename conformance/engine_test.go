@@ -189,6 +189,38 @@ func TestOptions(t *testing.T) {
 	require.Zero(t, all.Count(Fail), "%v", failures(all))
 }
 
+func TestFlakesAreCounted(t *testing.T) {
+	runs := 0
+	flaky := Case{Name: "x", Run: func(e *Env) {
+		if runs++; runs == 2 {
+			e.Errorf("this once")
+		}
+	}}
+	r := judged(t, ofNothing, flaky)
+	for range 3 {
+		r = r.and(judged(t, ofNothing, flaky))
+	}
+
+	require.Equal(t, Fail, r.Outcome, "a failure stays one")
+	require.Equal(t, "this once", r.Reason)
+	require.Equal(t, []int{4, 1}, []int{r.Runs, r.Failed})
+	require.True(t, r.Flaked())
+	require.Equal(t, "flaky: 1 of 4 runs failed", r.Flakes())
+	require.False(t, judged(t, ofNothing, Case{Name: "x", Run: func(e *Env) { e.FailNow() }}).Flaked(), "what always fails is no flake")
+}
+
+func TestSoakGoesOnUntilItsTimeIsOver(t *testing.T) {
+	report := Run(t.Context(), ofNothing, Match("transport/health,transport/capabilities"), Soak(100*time.Millisecond))
+
+	require.True(t, report.OK())
+	require.NotZero(t, report.Seed)
+	require.Greater(t, report.Rounds, 1)
+	require.GreaterOrEqual(t, report.Took, 100*time.Millisecond)
+	for _, r := range report.Results {
+		require.GreaterOrEqual(t, r.Runs, report.Rounds-1, r.Case.Name)
+	}
+}
+
 func failures(r Report) (names []string) {
 	for _, result := range r.Results {
 		if result.Outcome == Fail {

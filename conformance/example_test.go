@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/gobackplane/backplane/conformance"
 	"github.com/gobackplane/backplane/transports"
@@ -16,4 +17,30 @@ func ExampleRun() {
 
 	fmt.Println(report.OK(), report.Count(conformance.Pass))
 	// Output: true 5
+}
+
+// Each concern has a level, or else the reason why it has none: here only some of its cases were run.
+func ExampleReport_Grades() {
+	harness := conformance.Of(transports.Settings{URL: "memory:"})
+	report := conformance.Run(context.Background(), harness, conformance.Match("cache/lock/release-*"))
+
+	for _, grade := range report.Grades() {
+		fmt.Println(grade.Concern, grade.Standing)
+	}
+	// Output:
+	// lock partial
+}
+
+// A report can be a page, for people, beside what build servers and programs read.
+func ExampleReport_WriteHTML() {
+	harness := conformance.Of(transports.Settings{URL: "memory:"})
+	report := conformance.Run(context.Background(), harness, conformance.Match("cache/history"))
+	report.Transport = "memory"
+
+	var page strings.Builder
+	if err := report.WriteHTML(&page); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(strings.Contains(page.String(), "Every promise that was checked is kept."))
+	// Output: true
 }

@@ -58,7 +58,7 @@ func (r Result) trail() string {
 	}
 	var b strings.Builder
 	if r.CallsBefore > 0 {
-		fmt.Fprintf(&b, "the last calls before it failed, after %d others:\n", r.CallsBefore)
+		fmt.Fprintf(&b, "the last %d of %d calls before it failed:\n", len(r.Calls), r.AllCalls())
 	} else {
 		b.WriteString("the calls before it failed:\n")
 	}

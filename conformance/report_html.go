@@ -81,5 +81,8 @@ func (c Case) Title() string {
 	return strings.ReplaceAll(c.Name[strings.LastIndexByte(c.Name, '/')+1:], "-", " ")
 }
 
+// AllCalls is how many calls were made before the case failed, those that are not shown too.
+func (r Result) AllCalls() int { return r.CallsBefore + len(r.Calls) }
+
 // Flakes is how often the case failed that was run more than once, in words.
 func (r Result) Flakes() string { return strings.Trim(r.flakes(), " ()") }

@@ -62,7 +62,7 @@ func TestReportsSayTheSameInEveryFormat(t *testing.T) {
 
 	require.Contains(t, text.String(), "promised: promise b")
 	require.Contains(t, text.String(), "flaky: 1 of 3 runs failed")
-	require.Contains(t, text.String(), "after 5 others")
+	require.Contains(t, text.String(), "the last 3 of 8 calls before it failed:")
 	require.Contains(t, text.String(), "cache.Set(x) … not answered yet")
 	require.Contains(t, text.String(), "shuffled with seed 7, 3 rounds")
 	require.Contains(t, text.String(), "1 passed, 1 failed, 1 refused, 1 not exercised, 1 waived")
