@@ -115,6 +115,9 @@ const (
 )
 
 func (c *core) classifyAnswer(answer *jetstream.APIError, err error) *fault.Error {
+	if wantsRoom(answer) {
+		return c.remedied(fault.Exhausted, usedUp, false, err)
+	}
 	switch answer.ErrorCode {
 	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant, apiWrongLastMsgID:
 		return c.remedied(fault.Conflict, "another write came first", false, err)
@@ -124,8 +127,8 @@ func (c *core) classifyAnswer(answer *jetstream.APIError, err error) *fault.Erro
 		return c.remedied(fault.Unsupported, "enable JetStream for its account", false, err)
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
 		return c.remedied(fault.TooLarge, "send less at once, or raise the stream's max_msg_size", false, err)
-	case apiInsufficientResources, apiStorageExceeded, apiMemoryExceeded, apiMaximumStreams, apiAccountExceeded, jetstream.JSErrCodeMaximumConsumersLimit:
-		return c.remedied(fault.Exhausted, "its storage or a limit of the account is used up; raise it, or remove what is not needed", false, err)
+	case apiMaximumStreams, jetstream.JSErrCodeMaximumConsumersLimit:
+		return c.remedied(fault.Exhausted, usedUp, false, err)
 	case apiClusterNotAvail, apiClusterNotLeader, apiClusterNoPeers, apiClusterIncomplete, apiStreamOffline:
 		return c.remedied(fault.Unavailable, "too few servers of the cluster are up; try again when they are", true, err)
 	}
@@ -136,6 +139,17 @@ func (c *core) classifyAnswer(answer *jetstream.APIError, err error) *fault.Erro
 		return c.remedied(fault.Unavailable, "JetStream cannot serve this now; try again soon", true, err)
 	}
 	return fault.New(fault.Internal, "the server at %s answered: %w", c.address, err)
+}
+
+const usedUp = "its storage or a limit of the account is used up; raise it, or remove what is not needed"
+
+// wantsRoom says whether something was refused because the server, or the account, has no room left.
+func wantsRoom(answer *jetstream.APIError) bool {
+	switch answer.ErrorCode {
+	case apiInsufficientResources, apiStorageExceeded, apiMemoryExceeded, apiAccountExceeded:
+		return true
+	}
+	return false
 }
 
 func (c *core) remedied(code fault.Code, remedy string, retryable bool, err error) *fault.Error {

@@ -71,6 +71,7 @@ type queueDriver struct {
 	recent   recent
 	batches  chan struct{} // a place for each atomic batch under way
 	bound    *bound
+	overdue  overdue
 
 	unwatch func()
 	mu      sync.Mutex
@@ -100,6 +101,7 @@ func newQueue(ctx context.Context, c *core) (*queue.Backend, closer, error) {
 	d.nonces = newNonces()
 	d.batches = make(chan struct{}, mostBatches)
 	d.bound = newBound(c.queueMost)
+	d.overdue.init()
 	d.settings.init()
 	d.moved.init()
 	d.senders.init()
@@ -114,6 +116,7 @@ func newQueue(ctx context.Context, c *core) (*queue.Backend, closer, error) {
 	}
 	d.unwatch = c.watches.add(d.reconnected)
 	d.start(d.keepTime)
+	d.start(d.catchUp)
 	return &queue.Backend{Driver: d, Admin: &queueAdmin{d}, Capabilities: d.caps}, d, nil
 }
 

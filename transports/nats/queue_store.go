@@ -174,6 +174,9 @@ func (d *queueDriver) write(ctx context.Context, all []write) ([]wrote, error) {
 			}
 		}
 		if len(open) == 0 || try == writeTries {
+			for _, a := range answers {
+				d.overdue.note(a.err)
+			}
 			return answers, nil
 		}
 		if err := rest(ctx, pauseBefore(try, nobody)); err != nil {
