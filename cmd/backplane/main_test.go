@@ -168,7 +168,7 @@ func TestBadInputIsToldInOneLineThatNamesTheRemedy(t *testing.T) {
 		"demo-node":   "is started by the demo",
 		"conformance": "Give --transport URL or --config FILE",
 		"conformance --transport memory: --config f.yaml":                 "exclude each other",
-		"conformance --transport memory: --format yaml":                   `--format "yaml": write text, json, junit or markdown`,
+		"conformance --transport memory: --format yaml":                   `--format "yaml": write text, json, junit, markdown, html or badge`,
 		"conformance --transport memory: --run nothing/such":              `--run "nothing/such": no case has such a name`,
 		"conformance --transport memory: --run pubsub/group,pubsub/gruop": `--run "pubsub/gruop": no case has such a name`,
 		"conformance --transport memory: --run cache/[":                   `--run "cache/[": no case has such a name`,
