@@ -1,0 +1,167 @@
+package process
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/gobackplane/backplane/fault"
+)
+
+// run is how go-plugin starts and ends the program: our way.
+type run struct {
+	config  *Config
+	program *program
+	output  *output
+
+	cmd     *exec.Cmd
+	dir     string        // of the socket; private to this process
+	socket  *os.File      // keeps the socket reachable after dir is gone; nil where that is not possible
+	greeted atomic.Bool   // its handshake was good
+	hello   io.ReadCloser // its handshake, for go-plugin to read
+	tell    *io.PipeWriter
+
+	mu     sync.Mutex
+	child  *child // nil until started
+	reason error  // of a kill that came before
+}
+
+// prepare is go-plugin's RunnerFunc: cmd holds the variables of the handshake, dir is the folder for the socket.
+func (r *run) prepare(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
+	r.dir = dir
+	r.hello, r.tell = io.Pipe()
+	r.cmd = exec.Command(r.program.path, r.config.Args...)
+	r.cmd.Dir = r.config.Dir
+	r.cmd.Env = append(append(r.config.environment(), cmd.Env...), lifelineVar+"="+lifelineIn)
+	if r.config.MaxMemory > 0 {
+		r.cmd.Env = append(r.cmd.Env, memoryHint(r.config)...)
+	}
+	return r, nil
+}
+
+// Start starts the program.
+func (r *run) Start(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reason != nil {
+		return r.reason
+	}
+	ready := make(chan struct{})
+	child, err := spawn(r.cmd, r.program, func(stdout io.Reader) {
+		<-ready
+		r.readStdout(stdout)
+	}, r.output.readAll)
+	if err != nil {
+		_ = r.tell.Close() // an io.Pipe's never fails
+		return fault.New(fault.Invalid, "%s: %w", startProblem(err), err)
+	}
+	r.child = child
+	close(ready)
+	return nil
+}
+
+// readStdout hands the first line to go-plugin, if it is good, and logs the others.
+func (r *run) readStdout(stdout io.Reader) {
+	defer r.tell.Close()
+	in := bufio.NewReaderSize(stdout, maxHandshake)
+	line, cut, err := readLine(in, maxHandshake)
+	if len(line) == 0 && err != nil {
+		<-r.child.exited // it tells more than that it has printed nothing
+		return
+	}
+	if problem := checkHandshake(string(line), r.dir); problem != "" || cut > 0 {
+		if cut > 0 {
+			problem = "printed a first line of more than 16 KiB where its handshake should be"
+		}
+		r.child.kill(fault.New(fault.Invalid, "%s", problem))
+	} else {
+		r.greeted.Store(true)
+		_, _ = r.tell.Write(append(line, '\n')) // it fails when go-plugin has given up
+	}
+	r.output.readAll(in)
+}
+
+// kill ends the program and its group, or keeps it from being started.
+func (r *run) kill(reason error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.child == nil {
+		if r.reason == nil {
+			r.reason = reason
+		}
+		return
+	}
+	r.child.kill(reason)
+}
+
+// Kill is called by go-plugin when its patience is over.
+func (r *run) Kill(context.Context) error {
+	r.kill(errDeaf)
+	return nil
+}
+
+// Wait returns when the program has ended.
+func (r *run) Wait(context.Context) error {
+	<-r.child.exited
+	return nil
+}
+
+// Stdout is what go-plugin reads the handshake from.
+func (r *run) Stdout() io.ReadCloser { return r.hello }
+
+// Stderr is empty: the lines are ours to read.
+func (r *run) Stderr() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
+
+// Name is the program's path.
+func (r *run) Name() string { return r.program.path }
+
+// ID is the process ID.
+func (r *run) ID() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.child == nil {
+		return ""
+	}
+	return strconv.Itoa(r.child.pid())
+}
+
+// Diagnose adds nothing: what is wrong with a handshake was said before go-plugin sees it.
+func (r *run) Diagnose(context.Context) string { return "" }
+
+// PluginToHost is the plugin's address as this process reaches it.
+func (r *run) PluginToHost(network, address string) (string, string, error) {
+	if network != "unix" {
+		return network, address, nil
+	}
+	if short, held := holdSocket(address); held != nil {
+		// The folder is not needed from here on, so whatever becomes of the two processes, nothing is left of it.
+		r.socket = held
+		return network, short, os.RemoveAll(r.dir)
+	}
+	return network, address, nil
+}
+
+// HostToPlugin is asked for by go-plugin's broker, which is not used.
+func (r *run) HostToPlugin(string, string) (string, string, error) {
+	return "", "", errors.ErrUnsupported
+}
+
+// cleanUp removes what is left when the program has ended.
+func (r *run) cleanUp() {
+	if r.socket != nil {
+		_ = r.socket.Close() // it holds no data
+	}
+	if r.dir != "" {
+		_ = os.RemoveAll(r.dir) // most often gone already
+	}
+}
