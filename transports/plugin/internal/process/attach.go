@@ -2,10 +2,10 @@ package process
 
 import (
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
@@ -43,19 +43,15 @@ func attach(ctx context.Context, config Config) (*Process, error) {
 	if err != nil {
 		return nil, invalid("cannot be dialled: %w", err)
 	}
-	p := &Process{
-		config: config, conn: conn, output: newOutput(config.Logger, config.short()), since: time.Now(),
-		stopped: make(chan struct{}), done: make(chan struct{}),
-	}
+	p := newProcess(config)
+	p.conn = conn
 	ctx, cancel := context.WithTimeoutCause(ctx, config.StartTimeout, errSlow)
 	defer cancel()
-	if err := p.Ping(ctx); err != nil {
+	if err := p.ask(ctx, true); err != nil {
+		p.die()
 		_ = conn.Close() // it never served
-		if ctx.Err() != nil {
-			err = ended(ctx)
-		}
-		if err == errSlow {
-			err = fault.New(fault.Unavailable, "nobody answers there within %s: is the plugin running in its debug mode (%s)?", config.StartTimeout, debugVar)
+		if errors.Is(context.Cause(ctx), errSlow) {
+			err = fault.New(fault.Unavailable, "nobody answers there within %s: does the plugin run in its debug mode (%s)?", config.StartTimeout, debugVar)
 		}
 		return nil, fault.In(err, "plugin: attach", config.Attach)
 	}
@@ -67,19 +63,21 @@ func attach(ctx context.Context, config Config) (*Process, error) {
 // attached ends the Process when its connection does. There are no pings: a plugin in a debugger may stand still.
 func (p *Process) attached() {
 	defer close(p.done)
+	defer p.die()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	lost := make(chan struct{})
 	go func() {
 		defer close(lost)
-		for state := p.conn.GetState(); state == connectivity.Ready && p.conn.WaitForStateChange(ctx, state); state = p.conn.GetState() {
+		for p.conn.GetState() == connectivity.Ready && p.conn.WaitForStateChange(ctx, connectivity.Ready) {
 		}
 	}()
 	select {
 	case <-p.stopped:
 	case <-lost:
-		if !p.isStopped() {
-			p.err = fault.In(fault.New(fault.Unavailable, "the connection to the attached plugin is lost"), "plugin: run", p.config.Attach)
+		p.err = &fault.Error{
+			Code: fault.Unavailable, Op: "plugin: run", Subject: p.config.Attach, Retryable: true,
+			Message: "the connection to the plugin that was attached to is lost",
 		}
 	}
 	cancel()
@@ -88,4 +86,4 @@ func (p *Process) attached() {
 }
 
 // detach ends the connection and leaves the plugin.
-func (p *Process) detach(error) { p.stop.Do(func() { close(p.stopped) }) }
+func (p *Process) detach() { p.stop.Do(func() { close(p.stopped) }) }

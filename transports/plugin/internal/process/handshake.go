@@ -1,6 +1,7 @@
 package process
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -33,7 +34,7 @@ const maxHandshake = 16 << 10
 // checkHandshake tells what is wrong with a plugin's first line on its standard output, in words for the plugin's
 // author, or "". Go-plugin reads the line again afterwards: it is lenient about some of this, and curt about the rest.
 func checkHandshake(line, dir string) string {
-	parts := strings.Split(strings.TrimSpace(line), "|")
+	parts := strings.Split(line, "|")
 	if len(parts) < 4 || !isNumber(parts[0]) {
 		return fmt.Sprintf("printed %.120q where its handshake should be: is it a Backplane plugin? A plugin prints nothing to its standard output before it serves; logs belong on its standard error", line)
 	}
@@ -52,8 +53,12 @@ func checkHandshake(line, dir string) string {
 	if len(parts) < 6 || len(parts[5]) <= 50 { // go-plugin takes shorter ones for something else
 		return "sends no certificate in its handshake (the sixth part): it must answer the one in PLUGIN_CLIENT_CERT, so that each side knows the other"
 	}
-	if _, err := base64.RawStdEncoding.DecodeString(parts[5]); err != nil {
+	der, err := base64.RawStdEncoding.DecodeString(parts[5])
+	if err != nil {
 		return "sends a certificate that is not base64 without padding (the sixth part of its handshake)"
+	}
+	if _, err := x509.ParseCertificate(der); err != nil {
+		return fmt.Sprintf("sends what is no X.509 certificate in DER (the sixth part of its handshake): %v", err)
 	}
 	return ""
 }

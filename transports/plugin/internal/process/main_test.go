@@ -2,9 +2,11 @@ package process_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,21 +17,62 @@ import (
 	"github.com/gobackplane/backplane/transports/plugin/internal/process"
 )
 
-// TestMain makes this binary a plugin, or a host, when it is asked to be one: "plugin MODE", "host MODE".
+// TestMain makes this binary a plugin or a host when it is asked to be one. Otherwise it runs the tests, in a temporary
+// folder of their own, and sees to it that nothing is left of them: no goroutine, no process, no file.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "plugin" {
-		bePlugin(os.Args[2])
+		bePlugin(os.Args[2:])
 		return
 	}
 	if len(os.Args) > 2 && os.Args[1] == "host" {
-		beHost(os.Args[2])
+		beHost(os.Args[2:])
 		return
 	}
-	goleak.VerifyTestMain(m)
+	os.Exit(runAll(m))
+}
+
+func runAll(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "bp") // short: sockets go into it
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	for _, name := range []string{"TMPDIR", "TMP", "TEMP"} {
+		if err := os.Setenv(name, dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	code := m.Run()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		problem := leftovers(dir)
+		if problem == nil {
+			return code
+		}
+		if time.Now().After(deadline) {
+			fmt.Fprintln(os.Stderr, "left behind:", problem)
+			return 1
+		}
+	}
+}
+
+func leftovers(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(files) > 0 {
+		return fmt.Errorf("files in the temporary folder: %v", files)
+	}
+	if pids := plugins(); len(pids) > 0 {
+		return fmt.Errorf("plugin processes: %v", pids)
+	}
+	return goleak.Find()
 }
 
 // slow is a bound that only something broken exceeds.
-const slow = time.Minute
+const slow = 30 * time.Second
 
 func within(t *testing.T) context.Context {
 	t.Helper()
@@ -39,10 +82,12 @@ func within(t *testing.T) context.Context {
 }
 
 // config is for this test binary as a plugin.
-func config(t *testing.T, mode string) process.Config {
+func config(t *testing.T, mode ...string) process.Config {
 	t.Helper()
 	return process.Config{
-		Program: os.Args[0], Args: []string{"plugin", mode}, StartTimeout: slow, Logger: slog.New(newLog(t)),
+		Program: os.Args[0], Args: append([]string{"plugin"}, mode...), StartTimeout: slow, StopTimeout: slow,
+		Logger: slog.New(newLog()),
+		Env:    map[string]string{"GORACE": "atexit_sleep_ms=0"}, // a second otherwise
 	}
 }
 
@@ -52,7 +97,7 @@ func start(t *testing.T, config process.Config) *process.Process {
 	p, err := process.Start(within(t), config)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		p.Kill(fmt.Errorf("the test is over"))
+		p.Kill(errors.New("the test is over"))
 		<-p.Done()
 	})
 	return p
@@ -69,38 +114,76 @@ func ended(t *testing.T, p *process.Process) error {
 	return p.Err()
 }
 
-// log keeps what was logged.
-type log struct {
-	t     *testing.T
-	mu    sync.Mutex
-	lines []slog.Record
-	attrs []slog.Attr
-	root  *log
+// eventually polls on the test's own goroutine.
+func eventually(t *testing.T, what string, true func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(slow); !true(); time.Sleep(5 * time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), "never: %s", what)
+	}
 }
 
-func newLog(t *testing.T) *log { return &log{t: t} }
+// log keeps what was logged.
+type log struct {
+	attrs []slog.Attr
+	book  *book
+}
+
+type book struct {
+	mu      sync.Mutex
+	entries []entry
+}
+
+type entry struct {
+	level   slog.Level
+	message string
+	attrs   map[string]any
+}
+
+func slogOf(l *log) *slog.Logger { return slog.New(l) }
+
+func newLog() *log { return &log{book: &book{}} }
 
 func (*log) Enabled(context.Context, slog.Level) bool { return true }
 
 func (l *log) Handle(_ context.Context, r slog.Record) error {
-	root := l
-	if l.root != nil {
-		root = l.root
+	e := entry{level: r.Level, message: r.Message, attrs: map[string]any{}}
+	for _, a := range l.attrs {
+		e.attrs[a.Key] = a.Value.Any()
 	}
-	root.mu.Lock()
-	defer root.mu.Unlock()
-	r = r.Clone()
-	r.AddAttrs(l.attrs...)
-	root.lines = append(root.lines, r)
+	r.Attrs(func(a slog.Attr) bool {
+		e.attrs[a.Key] = a.Value.Any()
+		return true
+	})
+	l.book.mu.Lock()
+	defer l.book.mu.Unlock()
+	l.book.entries = append(l.book.entries, e)
 	return nil
 }
 
 func (l *log) WithAttrs(attrs []slog.Attr) slog.Handler {
-	root := l
-	if l.root != nil {
-		root = l.root
-	}
-	return &log{attrs: append(l.attrs[:len(l.attrs):len(l.attrs)], attrs...), root: root}
+	return &log{attrs: append(l.attrs[:len(l.attrs):len(l.attrs)], attrs...), book: l.book}
 }
 
 func (l *log) WithGroup(string) slog.Handler { return l }
+
+// find waits for an entry whose message holds the text.
+func (l *log) find(t *testing.T, text string) entry {
+	t.Helper()
+	var found entry
+	eventually(t, "a log line with "+text, func() bool {
+		for _, e := range l.all() {
+			if strings.Contains(e.message, text) {
+				found = e
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+func (l *log) all() []entry {
+	l.book.mu.Lock()
+	defer l.book.mu.Unlock()
+	return append([]entry(nil), l.book.entries...)
+}

@@ -23,18 +23,18 @@ const memoryEvery = 200 * time.Millisecond
 // limited at all (RLIMIT_RSS); and a process that meets such a limit dies of something else than its name. A cgroup
 // would do, and takes rights that a program does not have. So its own memory is read from /proc: anonymous, shared and
 // swapped out pages, not those of files. Between two looks a plugin may grow past the limit; what it started counts not.
-func (p *Process) watchMemory() {
+func (r *run) watchMemory() {
 	tick := time.NewTicker(memoryEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-p.runner.child.exited:
+		case <-r.child.exited:
 			return
 		case <-tick.C:
 		}
-		used, err := memoryOf(p.PID())
-		if err == nil && used > p.config.MaxMemory {
-			p.Kill(fault.New(fault.Exhausted, "holds %s of memory, max_memory allows %s: it was killed; give it more, or find what it keeps", size(used), size(p.config.MaxMemory)))
+		used, err := memoryOf(r.child.pid())
+		if err == nil && used > r.config.MaxMemory {
+			r.child.kill(fault.New(fault.Exhausted, "holds %s of memory, max_memory allows %s: it was killed; give it more, or find what it keeps", size(used), size(r.config.MaxMemory)))
 			return
 		}
 	}

@@ -4,6 +4,6 @@ package process
 
 const limitsMemory = false // a config that asks for it is refused
 
-func (p *Process) watchMemory() {}
+func (*run) watchMemory() {}
 
 func memoryHint(*Config) []string { return nil }

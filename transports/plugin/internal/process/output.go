@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gobackplane/backplane/transports/plugin/internal/process/logline"
 )
 
 const (
@@ -81,9 +83,9 @@ func (o *output) line(line []byte, cut int) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return
 	}
-	r := parseLine(line)
+	r := logline.Parse(line)
 	if cut > 0 {
-		r.message += fmt.Sprintf("… (%d bytes more)", cut)
+		r.Message += fmt.Sprintf("… (%d bytes more)", cut)
 	}
 	unsaid, ok := o.keep(&r)
 	if !ok {
@@ -93,26 +95,38 @@ func (o *output) line(line []byte, cut int) {
 	if unsaid > 0 {
 		o.logger.WarnContext(ctx, "plugin prints faster than is logged", "lines_not_logged", unsaid)
 	}
-	if !o.logger.Enabled(ctx, r.level) {
+	if !o.logger.Enabled(ctx, r.Level) {
 		return
 	}
 	now := time.Now()
-	if age := now.Sub(r.time); age < -time.Minute || age > time.Minute {
-		r.time = now // not told, or nonsense
+	if age := now.Sub(r.Time); age < -time.Minute || age > time.Minute {
+		r.Time = now // not told, or nonsense
 	}
-	entry := slog.NewRecord(r.time, r.level, r.message, 0)
-	entry.AddAttrs(r.attrs...)
+	entry := slog.NewRecord(r.Time, r.Level, r.Message, 0)
+	for _, attr := range r.Attrs {
+		attr.Key = ownKey(attr.Key)
+		entry.AddAttrs(attr)
+	}
 	_ = o.logger.Handler().Handle(ctx, entry) // where should its error be told, if not in the log?
 }
 
+// ownKey keeps a plugin's field from standing beside one of the log's own with the same name.
+func ownKey(key string) string {
+	switch key {
+	case slog.TimeKey, slog.LevelKey, slog.MessageKey, slog.SourceKey, pluginKey, "":
+		return pluginKey + "." + key
+	}
+	return key
+}
+
 // keep remembers the line among the last, and tells whether it may be logged.
-func (o *output) keep(r *record) (unsaid int, ok bool) {
+func (o *output) keep(r *logline.Record) (unsaid int, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case o.traced:
-		r.level = slog.LevelError
-	case strings.HasPrefix(r.message, "panic: "), strings.HasPrefix(r.message, "fatal error: "):
+		r.Level = slog.LevelError
+	case logline.IsPanic(r.Message):
 		o.traced = true
 		o.tail = o.tail[max(0, len(o.tail)-3):] // room for the beginning of the trace: it says more than its end
 	}
@@ -120,7 +134,7 @@ func (o *output) keep(r *record) (unsaid int, ok bool) {
 		o.tail = append(o.tail[:0], o.tail[1:]...)
 	}
 	if len(o.tail) < maxTail {
-		o.tail = append(o.tail, shorten(r.message, maxShown))
+		o.tail = append(o.tail, shorten(r.Message, maxShown))
 	}
 
 	now := time.Now()

@@ -23,13 +23,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
-	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
@@ -43,14 +43,26 @@ type Process struct {
 	output *output
 	since  time.Time
 
-	client  *plugin.Client // nil when attached
-	runner  *run           // nil when attached
-	killed  sync.Once      // go-plugin's Kill
-	stopped chan struct{}  // closed when Stop was called
-	stop    sync.Once
+	client *plugin.Client // nil when attached
+	runner *run           // nil when attached
+	killed sync.Once      // go-plugin's Kill
 
-	done chan struct{}
-	err  error // why it ended; read it after done
+	stopped chan struct{} // closed when Stop was called
+	stop    sync.Once
+	life    context.Context // ends when the plugin does, a little before done
+	die     context.CancelFunc
+
+	done chan struct{} // closed when nothing is left
+	err  error         // why it ended; read it after done
+}
+
+func newProcess(config Config) *Process {
+	p := &Process{
+		config: config, output: newOutput(config.Logger, config.short()), since: time.Now(),
+		stopped: make(chan struct{}), done: make(chan struct{}),
+	}
+	p.life, p.die = context.WithCancel(context.Background())
+	return p
 }
 
 // Start starts the plugin, or attaches to one, and returns when it has answered its first ping. ctx bounds the start,
@@ -72,89 +84,117 @@ func Start(ctx context.Context, config Config) (*Process, error) {
 	}
 	defer program.close()
 
-	p := &Process{
-		config: config, output: newOutput(config.Logger, config.short()), since: time.Now(),
-		stopped: make(chan struct{}), done: make(chan struct{}),
-	}
+	p := newProcess(config)
 	p.runner = &run{config: &p.config, program: program, output: p.output}
-	return p, p.start(ctx)
+	if err := p.start(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
-var errSlow = errors.New("the plugin was too slow")
+// errSlow tells the start's own bound from the caller's.
+var errSlow = errors.New("start timeout")
 
 func (p *Process) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.StartTimeout, errSlow)
 	defer cancel()
-	p.client = plugin.NewClient(&plugin.ClientConfig{
-		HandshakeConfig:  handshake,
-		VersionedPlugins: map[int]plugin.PluginSet{protocolVersion: {"backplane": services{}}},
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		AutoMTLS:         true,
-		SkipHostEnv:      true,
-		RunnerFunc:       p.runner.prepare,
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: socketBase()},
-		StartTimeout:     2*p.config.StartTimeout + time.Minute, // ours comes first
-		SyncStdout:       p.output.writer(),
-		SyncStderr:       p.output.writer(),
-		// Its own reading of the plugin's log is off: it panics where a field has another type than it expects.
-		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Off}),
-		GRPCDialOptions: append([]grpc.DialOption{
-			grpc.WithIdleTimeout(0), // the connection stands as long as the plugin
-			grpc.WithDisableServiceConfig(),
-		}, p.config.DialOptions...),
-	})
-
-	// Go-plugin's calls know no context: whoever wants them to end kills the plugin.
-	connected := make(chan error, 1)
-	go func() {
-		client, err := p.client.Client()
-		if err == nil {
-			p.conn = client.(*plugin.GRPCClient).Conn
-		}
-		connected <- err
-	}()
-	var err error
-	select {
-	case err = <-connected:
-	case <-ctx.Done():
-		p.runner.kill(ended(ctx))
-		err = <-connected
+	err := p.connect(ctx)
+	if p.runner.child == nil { // there is nothing to wait for
+		p.die()
+		p.killClient()
+		p.runner.cleanUp()
+		return fault.In(err, "plugin: start", p.config.Program)
 	}
 	if err == nil {
-		if err = p.Ping(ctx); err != nil && ctx.Err() != nil {
-			p.runner.kill(ended(ctx))
-		}
+		err = p.greet(ctx)
 	}
 	if err == nil && !p.runner.program.unchanged() {
 		err = fault.New(fault.Invalid, "its file was changed while it was started: what runs is not what was checked")
 	}
-	if p.runner.child == nil { // it was never started: nothing to wait for
-		p.runner.cleanUp()
-		if err == nil {
-			err = errors.New("no process")
-		}
-		return fault.In(err, "plugin: start", p.config.Program)
-	}
-	if err != nil {
-		p.runner.kill(err)
+	if err == nil {
+		p.runner.served.Store(true)
+	} else {
+		p.Kill(err)
 	}
 	go p.await()
 	if err != nil {
 		<-p.done
 		return p.err
 	}
-	if p.config.MaxMemory > 0 {
-		go p.watchMemory()
-	}
 	return nil
 }
 
-// ended is why a start was given up.
-func ended(ctx context.Context) error {
-	if errors.Is(context.Cause(ctx), errSlow) {
-		return errSlow
+// connect starts the program and connects to it. Go-plugin's calls know no context: whoever wants them to end kills the
+// plugin.
+func (p *Process) connect(ctx context.Context) error {
+	p.client = plugin.NewClient(&plugin.ClientConfig{
+		HandshakeConfig:  handshake,
+		VersionedPlugins: map[int]plugin.PluginSet{protocolVersion: {"backplane": services{}}},
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		AutoMTLS:         true,
+		SkipHostEnv:      true, // it would come after ours, and win
+		RunnerFunc:       p.runner.prepare,
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: socketBase()},
+		StartTimeout:     2*p.config.StartTimeout + time.Minute, // ours comes first
+		SyncStdout:       p.output.writer(),
+		SyncStderr:       p.output.writer(),
+		// Its own reading of what the plugin logs is off: it panics where a field has another type than it expects.
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Off}),
+		GRPCDialOptions: append([]grpc.DialOption{
+			grpc.WithIdleTimeout(0), // the connection stands as long as the plugin
+			grpc.WithDisableServiceConfig(),
+		}, p.config.DialOptions...),
+	})
+	kill := context.AfterFunc(ctx, func() { p.Kill(p.tooLate(ctx, nil)) })
+	defer kill()
+	client, err := p.client.Client()
+	if err != nil {
+		if f := (*fault.Error)(nil); errors.As(err, &f) {
+			return err // ours, on its way through go-plugin
+		}
+		return fault.New(fault.Unavailable, "could not be started: %w", err)
 	}
-	return fault.FromContext(ctx)
+	p.conn = client.(*plugin.GRPCClient).Conn
+	return nil
+}
+
+// greet waits for the first answer. A plugin may print its handshake a moment before it listens.
+func (p *Process) greet(ctx context.Context) error {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	var last error
+	for {
+		err := p.ask(ctx, false)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return p.tooLate(ctx, last)
+		case <-p.runner.child.exited:
+			return err
+		}
+	}
+}
+
+// tooLate is why a start was given up when its context has ended.
+func (p *Process) tooLate(ctx context.Context, last error) error {
+	if !errors.Is(context.Cause(ctx), errSlow) {
+		return fault.FromContext(ctx)
+	}
+	what := "printed no handshake"
+	if p.runner.greeted.Load() {
+		what = "printed its handshake, but did not answer"
+	}
+	why := "it hangs, or needs longer"
+	if last != nil {
+		why = last.Error()
+	}
+	return fault.New(fault.Unavailable, "%s within %s (start_timeout): %s", what, p.config.StartTimeout, why)
 }
 
 // Conn is the connection to the plugin. It closes with the process.
@@ -183,24 +223,36 @@ func (p *Process) Err() error {
 
 // Ping asks the plugin whether it serves. Give ctx a deadline: a frozen plugin does not answer.
 func (p *Process) Ping(ctx context.Context) error {
-	answer, err := grpc_health_v1.NewHealthClient(p.conn).Check(ctx,
-		&grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName}, grpc.WaitForReady(true))
-	if err != nil {
-		if ctx.Err() != nil {
-			return fault.In(fault.FromContext(ctx), "plugin: ping", p.config.name())
-		}
-		return fault.In(fault.New(fault.Unavailable, "does not answer grpc.health.v1.Health for the service %q: %w", plugin.GRPCServiceName, err), "plugin: ping", p.config.name())
+	return fault.In(p.ask(ctx, true), "plugin: ping", p.config.name())
+}
+
+// ask asks the health service; patient: while the connection is made anew, too.
+func (p *Process) ask(ctx context.Context, patient bool) error {
+	call, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.life, cancel)() // one that has ended will not answer
+	answer, err := grpc_health_v1.NewHealthClient(p.conn).Check(call,
+		&grpc_health_v1.HealthCheckRequest{Service: plugin.GRPCServiceName}, grpc.WaitForReady(patient))
+	switch {
+	case err == nil && answer.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING:
+		return nil
+	case err == nil:
+		return fault.New(fault.Unavailable, "says of itself that it is %s", answer.GetStatus())
+	case ctx.Err() != nil:
+		return fault.FromContext(ctx)
+	case p.life.Err() != nil:
+		return fault.New(fault.Unavailable, "has ended")
 	}
-	if answer.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-		return fault.In(fault.New(fault.Unavailable, "says of itself that it is %s", answer.GetStatus()), "plugin: ping", p.config.name())
-	}
-	return nil
+	return fault.New(fault.Unavailable, "does not answer grpc.health.v1.Health for the service %q: %w", plugin.GRPCServiceName, err)
 }
 
 // Kill ends the plugin and all that it has started, at once. Err will give the reason.
 func (p *Process) Kill(reason error) {
+	if reason == nil {
+		reason = fault.New(fault.Unavailable, "was killed by its host")
+	}
 	if p.runner == nil {
-		p.detach(reason)
+		p.detach()
 		return
 	}
 	p.runner.kill(reason)
@@ -212,7 +264,6 @@ func (p *Process) Kill(reason error) {
 func (p *Process) Stop(ctx context.Context) error {
 	p.stop.Do(func() { close(p.stopped) })
 	if p.runner == nil {
-		p.detach(nil)
 		<-p.done
 		return nil
 	}
@@ -223,35 +274,43 @@ func (p *Process) Stop(ctx context.Context) error {
 	case <-p.done:
 		return p.err
 	case <-ctx.Done():
+		p.abandon()
+		<-p.done
+		return p.err
 	case <-patience.C:
-		// One that does not know what the end of its input means may know go-plugin's own call, which is abrupt.
-		go p.killClient()
-		last := time.NewTimer(shutdownGrace)
-		defer last.Stop()
-		select {
-		case <-p.done:
-			return p.err
-		case <-ctx.Done():
-		case <-last.C:
-		}
 	}
-	p.runner.kill(errDeaf)
+	// One that does not know what the end of its input means may know go-plugin's own call, which is abrupt. Go-plugin
+	// gives the call no deadline.
+	go p.killClient()
+	last := time.NewTimer(shutdownGrace)
+	defer last.Stop()
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+	case <-last.C:
+	}
+	p.Kill(p.runner.deaf())
 	<-p.done
 	return p.err
 }
 
-var errDeaf = errors.New("it did not end when asked to")
+// abandon ends a stop whose caller's context has ended.
+func (p *Process) abandon() {
+	p.Kill(fault.New(fault.DeadlineExceeded, "had not ended when the patience of the one who stopped it did, and was killed"))
+}
 
-// shutdownGrace is how long a plugin may take to end after go-plugin's shutdown call.
-const shutdownGrace = 2 * time.Second
+// shutdownGrace is how long go-plugin's own way to the end may take; it kills two seconds after the plugin has answered.
+const shutdownGrace = 3 * time.Second
 
-// killClient has go-plugin close what it holds. It returns only when the plugin has ended.
+// killClient has go-plugin close what it holds. It returns only when the plugin has ended; a second caller waits for the
+// first.
 func (p *Process) killClient() { p.killed.Do(p.client.Kill) }
 
 // await is the owner of all that belongs to the process: it waits for its end and clears away.
 func (p *Process) await() {
 	defer close(p.done)
 	<-p.runner.child.exited
+	p.die()
 	<-p.runner.child.drained
 	p.killClient()
 	p.runner.cleanUp()
@@ -262,32 +321,21 @@ func (p *Process) await() {
 func (p *Process) cause() error {
 	how, reason := p.runner.child.ending()
 	f := &fault.Error{Code: fault.Unavailable, Op: "plugin: run", Subject: p.config.Program, Retryable: true}
-	if p.conn == nil {
+	if !p.runner.served.Load() {
 		f.Op = "plugin: start"
 	}
 	var known *fault.Error
 	switch {
-	case errors.Is(reason, errSlow):
-		f.Op = "plugin: start"
-		what := "printed no handshake"
-		if p.runner.greeted.Load() {
-			what = "printed its handshake and then did not answer"
-		}
-		f.Message = fmt.Sprintf("%s within %s (start_timeout): it hangs, or needs longer", what, p.config.StartTimeout)
-	case errors.Is(reason, errDeaf):
-		f.Code, f.Retryable = fault.DeadlineExceeded, false
-		f.Message = fmt.Sprintf("did not end within %s of being asked to (stop_timeout), and was killed: it must end when its standard input does", p.config.StopTimeout)
 	case errors.As(reason, &known):
-		f.Code, f.Retryable, f.Err = known.Code, known.Retryable, reason
-		f.Message = known.Message
+		f.Code, f.Retryable, f.Err, f.Message = known.Code, known.Retryable, reason, known.Message
 		if f.Message == "" {
 			f.Message = reason.Error()
 		}
 	case reason != nil:
 		f.Err, f.Message = reason, reason.Error()
 	case p.isStopped():
-		return nil // whatever its exit status is
-	case p.conn == nil:
+		return nil // as it was asked to, whatever its exit status is
+	case !p.runner.served.Load():
 		f.Message = fmt.Sprintf("ended before it served (%s)", how)
 		if strings.HasSuffix(how, "exit status 0") {
 			f.Message += ": is it a Backplane plugin?"
@@ -334,13 +382,12 @@ func (services) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn
 	return nil, errors.ErrUnsupported // nothing is dispensed: Conn is what callers use
 }
 
-var _ runner.Runner = (*run)(nil)
-
 // socketBase is the folder in which the private one for the socket is made. The path of a socket may have about 100
 // bytes, of which go-plugin's names take 38.
 func socketBase() string {
-	if base := os.TempDir(); len(base) <= 60 {
-		return base
+	base := os.TempDir()
+	if len(base) > 60 && runtime.GOOS != "windows" { // which has no such sockets here
+		return "/tmp"
 	}
-	return "/tmp"
+	return base
 }

@@ -1,10 +1,15 @@
 package process_test
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/gobackplane/backplane/fault"
 	"github.com/gobackplane/backplane/transports/plugin/internal/process"
@@ -12,11 +17,10 @@ import (
 
 func TestPluginIsStartedCalledAndStopped(t *testing.T) {
 	ctx := within(t)
-	p, err := process.Start(ctx, config(t, "good"))
-	require.NoError(t, err)
+	p := start(t, config(t, "good"))
 
 	require.NoError(t, p.Ping(ctx))
-	answer, err := tell(ctx, p.Conn(), "hello")
+	answer, err := tell(ctx, p, "hello")
 	require.NoError(t, err)
 	require.Equal(t, "hello", answer)
 	require.NoError(t, p.Err())
@@ -24,18 +28,118 @@ func TestPluginIsStartedCalledAndStopped(t *testing.T) {
 
 	require.NoError(t, ended(t, p), "a stop that was obeyed is no error")
 	require.NoError(t, p.Stop(ctx), "twice is fine")
+	require.ErrorIs(t, p.Ping(ctx), fault.Unavailable)
+	_, err = tell(ctx, p, "hello")
+	require.Error(t, err)
 }
 
 func TestCrashIsToldWithTheLastLines(t *testing.T) {
 	ctx := within(t)
 	p := start(t, config(t, "good"))
 
-	_, err := tell(ctx, p.Conn(), "panic")
+	_, err := tell(ctx, p, "panic")
 
 	require.Error(t, err, "the call ends with the process")
 	err = ended(t, p)
 	require.ErrorIs(t, err, fault.Unavailable)
+	require.True(t, fault.IsRetryable(err))
 	require.ErrorContains(t, err, os.Args[0])
 	require.ErrorContains(t, err, "exit status 2")
 	require.ErrorContains(t, err, "panic: the plugin is broken")
+	require.ErrorContains(t, err, "goroutine ")
+}
+
+func TestAnswerAfterTheDeadlineHarmsNobody(t *testing.T) {
+	ctx := within(t)
+	p := start(t, config(t, "good"))
+
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	_, err := tell(short, p, "late")
+
+	require.Equal(t, codes.DeadlineExceeded, status.Code(err))
+	answer, err := tell(ctx, p, "hello")
+	require.NoError(t, err)
+	require.Equal(t, "hello", answer)
+}
+
+// underWay makes a call of the order and returns when the plugin is at it; the channel gives the answer, or the error.
+func underWay(t *testing.T, mode, order string) (*process.Process, <-chan string) {
+	t.Helper()
+	ctx := within(t)
+	c := config(t, mode)
+	seen := newLog()
+	c.Logger = slog.New(seen)
+	p := start(t, c)
+	answers := make(chan string, 1)
+	go func() {
+		answer, err := tell(ctx, p, order)
+		if err != nil {
+			answer = err.Error()
+		}
+		answers <- answer
+	}()
+	seen.find(t, "under way")
+	return p, answers
+}
+
+func TestCallsUnderWayFinishBeforeAStop(t *testing.T) {
+	p, answers := underWay(t, "draining", "until-drained")
+
+	require.NoError(t, p.Stop(within(t)))
+
+	require.Equal(t, "finished", <-answers)
+}
+
+func TestCallsThatDoNotFinishAreBrokenOff(t *testing.T) {
+	p, answers := underWay(t, "hasty", "never")
+
+	require.NoError(t, p.Stop(within(t)))
+
+	require.Contains(t, <-answers, "Unavailable")
+}
+
+func TestPluginThatKnowsGoPluginAloneIsStopped(t *testing.T) {
+	c := config(t, "plain go-plugin")
+	c.StopTimeout = 100 * time.Millisecond
+	p := start(t, c)
+
+	err := p.Stop(within(t))
+
+	require.NoError(t, err, "it ends at go-plugin's own call")
+}
+
+func TestPluginThatIgnoresAStopIsKilled(t *testing.T) {
+	c := config(t, "deaf")
+	c.StopTimeout = 100 * time.Millisecond
+	p := start(t, c)
+
+	err := p.Stop(within(t))
+
+	require.ErrorIs(t, err, fault.DeadlineExceeded)
+	require.ErrorContains(t, err, os.Args[0])
+	require.ErrorContains(t, err, "stop_timeout")
+	require.Equal(t, err, p.Err())
+}
+
+func TestStopEndsWithItsContext(t *testing.T) {
+	p := start(t, config(t, "deaf"))
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+
+	err := p.Stop(ctx)
+
+	require.ErrorIs(t, err, fault.DeadlineExceeded)
+	require.NoError(t, within(t).Err(), "long before its stop_timeout")
+}
+
+func TestPluginIsNamedInTheErrorOfAKill(t *testing.T) {
+	p := start(t, config(t, "good"))
+
+	p.Kill(fault.New(fault.Corrupt, "sent rubbish"))
+
+	err := ended(t, p)
+	require.ErrorIs(t, err, fault.Corrupt)
+	require.ErrorContains(t, err, os.Args[0])
+	require.ErrorContains(t, err, "sent rubbish")
 }

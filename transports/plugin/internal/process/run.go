@@ -18,6 +18,8 @@ import (
 	"github.com/gobackplane/backplane/fault"
 )
 
+var _ runner.Runner = (*run)(nil)
+
 // run is how go-plugin starts and ends the program: our way.
 type run struct {
 	config  *Config
@@ -25,9 +27,11 @@ type run struct {
 	output  *output
 
 	cmd     *exec.Cmd
-	dir     string        // of the socket; private to this process
-	socket  *os.File      // keeps the socket reachable after dir is gone; nil where that is not possible
-	greeted atomic.Bool   // its handshake was good
+	dir     string      // of the socket; private to this process
+	socket  *os.File    // keeps the socket reachable after dir is gone; nil where that is not possible
+	greeted atomic.Bool // its handshake was good
+	served  atomic.Bool // it has answered
+	watch   sync.WaitGroup
 	hello   io.ReadCloser // its handshake, for go-plugin to read
 	tell    *io.PipeWriter
 
@@ -67,6 +71,9 @@ func (r *run) Start(context.Context) error {
 	}
 	r.child = child
 	close(ready)
+	if r.config.MaxMemory > 0 {
+		r.watch.Go(r.watchMemory)
+	}
 	return nil
 }
 
@@ -74,19 +81,21 @@ func (r *run) Start(context.Context) error {
 func (r *run) readStdout(stdout io.Reader) {
 	defer r.tell.Close()
 	in := bufio.NewReaderSize(stdout, maxHandshake)
-	line, cut, err := readLine(in, maxHandshake)
+	line, err := in.ReadSlice('\n')
 	if len(line) == 0 && err != nil {
-		<-r.child.exited // it tells more than that it has printed nothing
+		<-r.child.exited // that tells more than that it has printed nothing
 		return
 	}
-	if problem := checkHandshake(string(line), r.dir); problem != "" || cut > 0 {
-		if cut > 0 {
-			problem = "printed a first line of more than 16 KiB where its handshake should be"
-		}
+	hello := strings.TrimSpace(string(line))
+	problem := checkHandshake(hello, r.dir)
+	if errors.Is(err, bufio.ErrBufferFull) {
+		problem = "printed more than 16 KiB without a line's end where its handshake should be: is it a Backplane plugin?"
+	}
+	if problem != "" {
 		r.child.kill(fault.New(fault.Invalid, "%s", problem))
 	} else {
 		r.greeted.Store(true)
-		_, _ = r.tell.Write(append(line, '\n')) // it fails when go-plugin has given up
+		_, _ = io.WriteString(r.tell, hello+"\n") // it fails when go-plugin has given up
 	}
 	r.output.readAll(in)
 }
@@ -104,10 +113,18 @@ func (r *run) kill(reason error) {
 	r.child.kill(reason)
 }
 
-// Kill is called by go-plugin when its patience is over.
+// Kill is called by go-plugin when it gives up on the start, when its patience with a stop is over, and when all is over.
 func (r *run) Kill(context.Context) error {
-	r.kill(errDeaf)
+	if r.served.Load() {
+		r.kill(r.deaf())
+	} else {
+		r.kill(fault.New(fault.Invalid, "printed a handshake that go-plugin does not understand"))
+	}
 	return nil
+}
+
+func (r *run) deaf() error {
+	return fault.New(fault.DeadlineExceeded, "did not end within %s of being asked to (stop_timeout), and was killed: a plugin ends when its standard input does", r.config.StopTimeout)
 }
 
 // Wait returns when the program has ended.
@@ -158,6 +175,7 @@ func (r *run) HostToPlugin(string, string) (string, string, error) {
 
 // cleanUp removes what is left when the program has ended.
 func (r *run) cleanUp() {
+	r.watch.Wait()
 	if r.socket != nil {
 		_ = r.socket.Close() // it holds no data
 	}

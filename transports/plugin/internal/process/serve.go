@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/gobackplane/backplane/fault"
+	"github.com/gobackplane/backplane/transports/plugin/internal/process/logline"
 )
 
 // ServeOptions are what a plugin may set.
@@ -48,7 +48,7 @@ func Serve(register func(*grpc.Server), options ServeOptions) error {
 	if options.DrainTimeout <= 0 {
 		options.DrainTimeout = defaultDrain
 	}
-	s := &serving{options: options, made: make(chan struct{}), over: make(chan struct{}), asked: make(chan struct{})}
+	s := &serving{options: options, made: make(chan struct{}), asked: make(chan struct{}), idle: make(chan struct{}), over: make(chan struct{})}
 	if address := os.Getenv(debugVar); address != "" {
 		return s.debug(address, register)
 	}
@@ -57,7 +57,7 @@ func Serve(register func(*grpc.Server), options ServeOptions) error {
 	}
 	// Go-plugin puts pipes into os.Stdout and os.Stderr, which it reads to the host over gRPC: what is printed just before
 	// an exit is lost there. The log goes to the real one.
-	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: levelTrace})))
+	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: logline.LevelTrace})))
 
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
@@ -97,6 +97,7 @@ type serving struct {
 	made    chan struct{} // closed when grpc is set
 	asked   chan struct{} // closed when the plugin should end
 	once    sync.Once
+	idle    chan struct{} // closed when it should, and no call is under way
 	over    chan struct{} // closed when nothing is served any more
 
 	mu       sync.Mutex
@@ -144,6 +145,8 @@ func (s *serving) drain() {
 			s.options.Drain(ctx)
 		}
 		s.calls.Wait()
+		close(s.idle)
+		s.grpc.GracefulStop() // returns when the last answers are sent
 	}()
 	select {
 	case <-finished:
@@ -151,38 +154,6 @@ func (s *serving) drain() {
 		slog.Warn("calls were still under way when the plugin had to end", "drain_timeout", s.options.DrainTimeout)
 	}
 	s.grpc.Stop()
-}
-
-// enter counts a call in, or refuses it.
-func (s *serving) enter(method string) (leave func(), err error) {
-	if strings.HasPrefix(method, "/plugin.") || strings.HasPrefix(method, "/grpc.") {
-		return func() {}, nil // go-plugin's own, some of which last as long as the connection
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.draining {
-		return nil, errDraining
-	}
-	s.calls.Add(1)
-	return s.calls.Done, nil
-}
-
-func (s *serving) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	leave, err := s.enter(info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	return handle(ctx, request)
-}
-
-func (s *serving) stream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	leave, err := s.enter(info.FullMethod)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return handle(service, stream)
 }
 
 // startedByHand tells a person what to do with the program.

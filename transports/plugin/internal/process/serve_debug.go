@@ -9,15 +9,11 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
 
 	"github.com/gobackplane/backplane/fault"
 )
-
-var errDraining = status.Error(codes.Unavailable, "the plugin is ending")
 
 // debug serves at an address on this machine, unproved and unencrypted, until a signal.
 func (s *serving) debug(address string, register func(*grpc.Server)) error {

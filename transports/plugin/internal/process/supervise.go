@@ -154,7 +154,7 @@ func (s *Supervisor) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	if p, _ := s.Process(); p != nil {
-		p.Kill(errDeaf)
+		p.abandon()
 	}
 	<-s.done // a start that was under way ends with the context, a process by being killed
 	return s.stopErr
@@ -224,38 +224,28 @@ func (s *Supervisor) start(ctx context.Context) (*Process, error) {
 	if s.options.Started == nil {
 		return p, nil
 	}
-	life, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-p.Done():
-			cancel(p.Err())
-		case <-life.Done():
-		}
-	}()
+	life, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.life, cancel)()
 	err = s.options.Started(life, p)
-	cancel(nil)
-	<-watched
 	if err == nil {
 		return p, nil
 	}
-	select {
-	case <-p.Done():
+	if code := fault.CodeOf(err); code == fault.Invalid || code == fault.Unsupported {
+		err = &refusal{err}
+	} else if !wait(p.life, crashSeen) {
+		<-p.Done()
 		if p.Err() != nil {
 			err = p.Err() // it says more than a call that broke off
 		}
-	default:
-		if code := fault.CodeOf(err); code == fault.Invalid || code == fault.Unsupported {
-			err = &refusal{err}
-		}
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Config.StopTimeout)
-		defer cancel()
-		_ = p.Stop(stop) // what matters is why it was refused
+		return nil, err
 	}
+	_ = p.Stop(context.WithoutCancel(ctx)) // bounded by itself; what matters is why it was not taken
 	return nil, err
 }
+
+// crashSeen is the time between the end of a process's connection and the news of its own end.
+const crashSeen = time.Second
 
 // refusal is an error of Started that ends the supervision. A start that fails with the same codes does not: a program
 // that is being replaced is missing for a moment.
@@ -292,22 +282,13 @@ func (s *Supervisor) ping(ctx context.Context, p *Process) error {
 	var err error
 	for range 2 {
 		once, cancel := context.WithTimeout(ctx, s.options.PingTimeout)
-		go func() { // a process that ends needs no answer
-			select {
-			case <-p.Done():
-				cancel()
-			case <-once.Done():
-			}
-		}()
 		err = p.Ping(once)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		select {
-		case <-p.Done():
-			return nil
-		default:
+		if p.life.Err() != nil {
+			return nil // it has ended, which is seen elsewhere
 		}
 	}
 	return err

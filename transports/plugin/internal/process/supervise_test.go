@@ -47,7 +47,7 @@ func TestCrashedPluginIsReplaced(t *testing.T) {
 	first := next(t, started)
 	require.Equal(t, process.Running, s.State().Phase)
 
-	_, err := tell(ctx, first.Conn(), "exit")
+	_, err := tell(ctx, first, "exit")
 	require.Error(t, err)
 
 	second := next(t, started)
@@ -59,7 +59,7 @@ func TestCrashedPluginIsReplaced(t *testing.T) {
 	p, err := s.Process()
 	require.NoError(t, err)
 	require.Same(t, second, p)
-	_, err = tell(ctx, p.Conn(), "hello")
+	_, err = tell(ctx, p, "hello")
 	require.NoError(t, err)
 
 	require.NoError(t, s.Stop(ctx))
