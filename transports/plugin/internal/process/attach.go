@@ -47,11 +47,14 @@ func attach(ctx context.Context, config Config) (*Process, error) {
 	p.conn = conn
 	ctx, cancel := context.WithTimeoutCause(ctx, config.StartTimeout, errSlow)
 	defer cancel()
-	if err := p.ask(ctx, true); err != nil {
+	if err := p.ask(ctx, false); err != nil {
 		p.die()
 		_ = conn.Close() // it never served
-		if errors.Is(context.Cause(ctx), errSlow) {
-			err = fault.New(fault.Unavailable, "nobody answers there within %s: does the plugin run in its debug mode (%s)?", config.StartTimeout, debugVar)
+		switch {
+		case errors.Is(context.Cause(ctx), errSlow):
+			err = fault.New(fault.Unavailable, "nobody answers there within %s (start_timeout): does it stand still in a debugger?", config.StartTimeout)
+		case ctx.Err() == nil:
+			err = fault.New(fault.Unavailable, "nobody serves there: does the plugin run in its debug mode (%s)? %w", debugVar, err)
 		}
 		return nil, fault.In(err, "plugin: attach", config.Attach)
 	}

@@ -39,10 +39,10 @@ func checkHandshake(line, dir string) string {
 		return fmt.Sprintf("printed %.120q where its handshake should be: is it a Backplane plugin? A plugin prints nothing to its standard output before it serves; logs belong on its standard error", line)
 	}
 	if parts[0] != fmt.Sprint(coreVersion) {
-		return fmt.Sprintf("speaks version %.20s of go-plugin's protocol, this host version %d: build it with a go-plugin of these years", parts[0], coreVersion)
+		return fmt.Sprintf("speaks version %.20q of go-plugin's protocol, this host version %d: build it with a go-plugin of these years", parts[0], coreVersion)
 	}
 	if parts[1] != fmt.Sprint(protocolVersion) {
-		return fmt.Sprintf("speaks version %.20s of Backplane's plugin protocol, this host version %d: use a plugin made for this version of Backplane", parts[1], protocolVersion)
+		return fmt.Sprintf("speaks version %.20q of Backplane's plugin protocol, this host version %d: use a plugin made for this version of Backplane", parts[1], protocolVersion)
 	}
 	if len(parts) < 5 || parts[4] != string(plugin.ProtocolGRPC) {
 		return "does not speak gRPC (the fifth part of its handshake must be grpc): net/rpc plugins are not supported"

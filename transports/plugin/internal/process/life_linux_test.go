@@ -2,12 +2,14 @@ package process_test
 
 import (
 	"bufio"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -65,6 +67,72 @@ func TestPluginHasNoFilesOfTheHost(t *testing.T) {
 
 	require.NoError(t, err)
 	require.NotContains(t, answer, os.Args[0])
+}
+
+func TestHostKeepsNoFilesOfAPlugin(t *testing.T) {
+	ctx := within(t)
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(entries)
+	}
+	once := func() {
+		c := config(t, "good")
+		c.SHA256 = sum(t, c.Program)
+		p, err := process.Start(ctx, c)
+		require.NoError(t, err)
+		require.NoError(t, p.Stop(ctx))
+		_ = refused(t, config(t, "exits"))
+	}
+	once() // what the runtime keeps for itself
+	before := open()
+
+	for range 3 {
+		once()
+	}
+
+	require.LessOrEqual(t, open(), before)
+}
+
+func TestPluginsThatAreStartedAtOnceEndOneByOne(t *testing.T) {
+	ctx := within(t)
+	plugins := make([]*process.Process, 4)
+	var all errgroup
+	for i := range plugins {
+		all.Go(func() (err error) {
+			plugins[i], err = process.Start(ctx, config(t, "good"))
+			return err
+		})
+	}
+	require.NoError(t, all.Wait())
+
+	for i, p := range plugins {
+		require.NoError(t, p.Stop(ctx), "no other plugin holds its standard input open")
+		for _, other := range plugins[i+1:] {
+			require.NoError(t, other.Ping(ctx))
+		}
+	}
+}
+
+// errgroup runs functions and gives their errors.
+type errgroup struct {
+	wg   sync.WaitGroup
+	mu   sync.Mutex
+	errs []error
+}
+
+func (g *errgroup) Go(f func() error) {
+	g.wg.Go(func() {
+		err := f()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.errs = append(g.errs, err)
+	})
+}
+
+func (g *errgroup) Wait() error {
+	g.wg.Wait()
+	return errors.Join(g.errs...)
 }
 
 func TestWhatAPluginHasStartedEndsWithIt(t *testing.T) {

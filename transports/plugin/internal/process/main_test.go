@@ -171,15 +171,24 @@ func (l *log) find(t *testing.T, text string) entry {
 	t.Helper()
 	var found entry
 	eventually(t, "a log line with "+text, func() bool {
-		for _, e := range l.all() {
-			if strings.Contains(e.message, text) {
-				found = e
-				return true
-			}
+		some := l.with(text)
+		if len(some) > 0 {
+			found = some[0]
 		}
-		return false
+		return len(some) > 0
 	})
 	return found
+}
+
+// with are the entries whose message holds the text.
+func (l *log) with(text string) []entry {
+	var some []entry
+	for _, e := range l.all() {
+		if strings.Contains(e.message, text) {
+			some = append(some, e)
+		}
+	}
+	return some
 }
 
 func (l *log) all() []entry {

@@ -71,6 +71,9 @@ func bePlugin(mode []string) {
 		_ = os.Unsetenv("BACKPLANE_PLUGIN_LIFELINE")
 		serve(process.ServeOptions{})
 		forever()
+	case "hangs as it ends":
+		serve(process.ServeOptions{DrainTimeout: time.Millisecond})
+		forever()
 	case "with a child":
 		child := exec.Command(os.Args[0], "plugin", "hangs")
 		child.Stdout, child.Stderr = os.Stdout, os.Stderr // it keeps the pipes open
@@ -78,13 +81,6 @@ func bePlugin(mode []string) {
 			panic(err)
 		}
 		childPID = child.Process.Pid
-		serve(process.ServeOptions{})
-	case "crashes after": // mode[1]: how long it runs
-		d, _ := time.ParseDuration(mode[1])
-		time.AfterFunc(d, func() {
-			fmt.Fprintln(os.Stderr, "I never live long")
-			os.Exit(9)
-		})
 		serve(process.ServeOptions{})
 	default:
 		panic("no such mode: " + mode[0])
@@ -166,6 +162,7 @@ func obey(ctx context.Context, order string) string {
 	order, argument, _ := strings.Cut(order, " ")
 	switch order {
 	case "exit":
+		fmt.Fprintln(rawStderr, "told to exit")
 		os.Exit(7)
 	case "panic":
 		go panic("the plugin is broken")
@@ -211,7 +208,8 @@ func obey(ctx context.Context, order string) string {
 		}
 		fmt.Fprintln(rawStderr, "the end of the flood")
 	case "stderr":
-		fmt.Fprintln(rawStderr, argument)
+		line, _ := strconv.Unquote(argument) // calls carry UTF-8 alone
+		fmt.Fprintln(rawStderr, line)
 	case "print": // through what go-plugin has put there
 		fmt.Fprintln(os.Stderr, argument)
 		fmt.Println(argument)

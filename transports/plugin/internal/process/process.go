@@ -82,8 +82,12 @@ func Start(ctx context.Context, config Config) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer program.close()
+	return launch(ctx, config, program)
+}
 
+// launch starts a program that was found and checked.
+func launch(ctx context.Context, config Config, program *program) (*Process, error) {
+	defer program.close()
 	p := newProcess(config)
 	p.runner = &run{config: &p.config, program: program, output: p.output}
 	if err := p.start(ctx); err != nil {
@@ -151,6 +155,9 @@ func (p *Process) connect(ctx context.Context) error {
 	if err != nil {
 		if f := (*fault.Error)(nil); errors.As(err, &f) {
 			return err // ours, on its way through go-plugin
+		}
+		if p.runner.dir == "" {
+			return fault.New(fault.Invalid, "no folder for its socket can be made: is the temporary folder (TMPDIR) there, and writable? %w", err)
 		}
 		return fault.New(fault.Unavailable, "could not be started: %w", err)
 	}

@@ -2,11 +2,11 @@ package process
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,8 +20,9 @@ import (
 // the plugin has answered, so that what was checked and what runs can be told to be one.
 type program struct {
 	path   string
-	file   *os.File    // nil without a checksum
-	handle *os.File    // by which it was started; nil: by its path
+	file   *os.File // nil without a checksum
+	handle *os.File // by which it was started; nil: by its path
+	want   [sha256.Size]byte
 	before os.FileInfo // the file as it was when the checksum was taken
 	script bool        // "#!": the system has another program read it again
 }
@@ -78,12 +79,13 @@ func find(c *Config) (*program, error) {
 		p.close()
 		return nil, invalid("cannot be read for its checksum: %w", err)
 	}
-	hash := sha256.New()
-	if _, err := io.Copy(hash, p.file); err != nil {
+	copy(p.want[:], want)
+	got, err := p.sum()
+	if err != nil {
 		p.close()
 		return nil, invalid("cannot be read for its checksum: %w", err)
 	}
-	if got := hash.Sum(nil); subtle.ConstantTimeCompare(got, want) != 1 {
+	if got != p.want {
 		p.close()
 		return nil, invalid("its sha256 is %x, the config wants %x: it is not the program that was approved; install that one, or put the new checksum in", got, want)
 	}
@@ -101,14 +103,28 @@ func (p *program) unchanged() bool {
 		return true
 	}
 	now, err := p.file.Stat()
-	if err != nil || !sameContent(p.before, now) {
+	if err != nil {
 		return false
 	}
+	same := sameContent(p.before, now)
 	if p.handle != nil {
-		return true
+		// Removing its name changes a file's times too. Nobody can write to a program while it runs, so what is read now
+		// is what was started.
+		if !same {
+			sum, err := p.sum()
+			same = err == nil && sum == p.want
+		}
+		return same
 	}
 	there, err := os.Stat(p.path)
-	return err == nil && os.SameFile(p.before, there)
+	return same && err == nil && os.SameFile(p.before, there)
+}
+
+func (p *program) sum() (sum [sha256.Size]byte, err error) {
+	hash := sha256.New()
+	_, err = io.Copy(hash, io.NewSectionReader(p.file, 0, math.MaxInt64))
+	hash.Sum(sum[:0])
+	return sum, err
 }
 
 func (p *program) close() {

@@ -113,11 +113,19 @@ func (s *serving) server(options []grpc.ServerOption) *grpc.Server {
 	return s.grpc
 }
 
-// watchHost waits for the end of standard input, whose other end the host holds and never writes to.
+// watchHost waits for the end of standard input, whose other end the host holds and never writes to. The host may be
+// gone by then, with nobody left to end a plugin that hangs as it ends: so this does.
 func (s *serving) watchHost() {
 	_, _ = io.Copy(io.Discard, os.Stdin) // an error means the same: nobody is there
 	s.ask()
+	time.AfterFunc(s.options.DrainTimeout+lastResort, func() {
+		slog.Error("the plugin did not end, and exits")
+		os.Exit(1)
+	})
 }
+
+// lastResort is how long a plugin may take after its last call before it ends itself; a host kills it sooner.
+const lastResort = 5 * time.Second
 
 func (s *serving) ask() { s.once.Do(func() { close(s.asked) }) }
 

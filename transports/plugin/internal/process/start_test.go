@@ -107,8 +107,8 @@ func TestProgramsThatAreNoPlugins(t *testing.T) {
 		"prints something else":     {[]string{"says", "Hello, world"}, fault.Invalid, []string{`"Hello, world"`, "is it a Backplane plugin?"}},
 		"prints a banner first":     {[]string{"chatty"}, fault.Invalid, []string{"Welcome to the plugin!", "logs belong on its standard error"}},
 		"prints a line without end": {[]string{"long"}, fault.Invalid, []string{"more than 16 KiB"}},
-		"another core version":      {[]string{"says", "2|1|tcp|127.0.0.1:1|grpc|" + cert}, fault.Invalid, []string{"version 2 of go-plugin's protocol"}},
-		"another version":           {[]string{"of another version"}, fault.Invalid, []string{"speaks version 2 of Backplane's plugin protocol, this host version 1"}},
+		"another core version":      {[]string{"says", "2|1|tcp|127.0.0.1:1|grpc|" + cert}, fault.Invalid, []string{`version "2" of go-plugin's protocol`}},
+		"another version":           {[]string{"of another version"}, fault.Invalid, []string{`speaks version "2" of Backplane's plugin protocol, this host version 1`}},
 		"net/rpc":                   {[]string{"net/rpc"}, fault.Invalid, []string{"does not speak gRPC"}},
 		"no certificate":            {[]string{"says", "1|1|tcp|127.0.0.1:1|grpc"}, fault.Invalid, []string{"no certificate"}},
 		"no base64":                 {[]string{"says", "1|1|tcp|127.0.0.1:1|grpc|" + cert + "=!"}, fault.Invalid, []string{"not base64"}},
@@ -216,15 +216,17 @@ func TestPluginGetsNoVariableThatItWasNotGiven(t *testing.T) {
 	require.Equal(t, want, folder)
 }
 
-func TestChecksumOfTheRightProgram(t *testing.T) {
-	ctx := within(t)
+func TestTemporaryFolderThatIsNotThere(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("it is found by other means there")
+	}
 	c := config(t, "good")
-	c.SHA256 = strings.ToUpper(sum(t, c.Program))
-	p := start(t, c)
+	t.Setenv("TMPDIR", "/no/such/folder")
 
-	answer, err := tell(ctx, p, "hello")
-	require.NoError(t, err)
-	require.Equal(t, "hello", answer)
+	err := refused(t, c)
+
+	require.ErrorIs(t, err, fault.Invalid)
+	require.ErrorContains(t, err, "TMPDIR")
 }
 
 func TestLongTemporaryFolderIsNotUsedForSockets(t *testing.T) {

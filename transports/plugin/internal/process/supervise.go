@@ -85,6 +85,7 @@ func Supervise(ctx context.Context, options Supervision) (*Supervisor, error) {
 		return nil, err
 	}
 	s.running(p, false)
+	s.logger.Info("plugin runs", "pid", p.PID())
 	life, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go s.run(life, p)

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +19,7 @@ type Record struct {
 	Level   slog.Level // Info where the line does not tell
 	Time    time.Time  // zero where it does not tell
 	Message string
-	Attrs   []slog.Attr // in the order of their keys
+	Attrs   []slog.Attr // in the line's order
 }
 
 // The keys under which the loggers of several languages keep what every line has: slog, hclog, pino and bunyan, logrus.
@@ -57,36 +56,69 @@ func IsPanic(message string) bool {
 	return strings.HasPrefix(message, "panic: ") || strings.HasPrefix(message, "fatal error: ")
 }
 
+// field is one of a JSON object's.
+type field struct {
+	key   string
+	value any
+}
+
 // parseJSON reads an object. One without a message is another kind of JSON, of which a reader wants to see all.
 func parseJSON(text string) (Record, bool) {
-	var fields map[string]any
-	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.UseNumber() // a long ID stays what it is
-	if err := decoder.Decode(&fields); err != nil || strings.TrimSpace(text[decoder.InputOffset():]) != "" {
+	fields, ok := object(text)
+	if !ok {
 		return Record{}, false
 	}
 	r := Record{Message: text}
-	take(fields, levelKeys, func(value any) (ok bool) { r.Level, ok = levelOf(value); return ok })
-	take(fields, timeKeys, func(value any) (ok bool) { r.Time, ok = timeOf(value); return ok })
-	if !take(fields, messageKeys, func(value any) (ok bool) { r.Message, ok = value.(string); return ok }) {
+	fields, _ = take(fields, levelKeys, func(value any) (ok bool) { r.Level, ok = levelOf(value); return ok })
+	fields, _ = take(fields, timeKeys, func(value any) (ok bool) { r.Time, ok = timeOf(value); return ok })
+	fields, ok = take(fields, messageKeys, func(value any) (ok bool) { r.Message, ok = value.(string); return ok })
+	if !ok {
 		r.Message = text
 		return r, true
 	}
-	for _, key := range slices.Sorted(maps.Keys(fields)) {
-		r.Attrs = append(r.Attrs, slog.Any(key, plain(fields[key])))
+	for _, f := range fields {
+		r.Attrs = append(r.Attrs, slog.Any(f.key, plain(f.value)))
 	}
 	return r, true
 }
 
-// take removes the first field of that name which is what it should be.
-func take(fields map[string]any, keys []string, accept func(any) bool) bool {
+// object reads the fields in their order, also those whose name comes twice: slog writes its own level first, and does
+// not mind one of the program's.
+func object(text string) ([]field, bool) {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber() // a long ID stays what it is
+	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+		return nil, false
+	}
+	var fields []field
+	for decoder.More() {
+		key, err := decoder.Token()
+		name, ok := key.(string)
+		if err != nil || !ok {
+			return nil, false
+		}
+		f := field{key: name}
+		if err := decoder.Decode(&f.value); err != nil {
+			return nil, false
+		}
+		fields = append(fields, f)
+	}
+	if _, err := decoder.Token(); err != nil {
+		return nil, false
+	}
+	return fields, strings.TrimSpace(text[decoder.InputOffset():]) == ""
+}
+
+// take removes the first field of such a name which is what it should be.
+func take(fields []field, keys []string, accept func(any) bool) ([]field, bool) {
 	for _, key := range keys {
-		if value, ok := fields[key]; ok && accept(value) {
-			delete(fields, key)
-			return true
+		for i, f := range fields {
+			if f.key == key && accept(f.value) {
+				return slices.Delete(fields, i, i+1), true
+			}
 		}
 	}
-	return false
+	return fields, false
 }
 
 // plain is a JSON value as every log handler can print it: objects and arrays stay JSON.

@@ -1,0 +1,107 @@
+package process_test
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/gobackplane/backplane/transports/plugin/internal/process/logline"
+)
+
+// printing has a plugin obey one order, and gives what was logged.
+func printing(t *testing.T, order string) *log {
+	t.Helper()
+	seen := newLog()
+	c := config(t, "good")
+	c.Logger = slogOf(seen)
+	p := start(t, c)
+	_, err := tell(within(t), p, order)
+	require.NoError(t, err)
+	return seen
+}
+
+func TestWhatAPluginLogsIsInTheHostsLog(t *testing.T) {
+	e := printing(t, "log").find(t, "told by slog")
+
+	require.Equal(t, slog.LevelWarn, e.level)
+	require.Equal(t, map[string]any{
+		"plugin": filepath.Base(os.Args[0]), "answer": int64(42), "plugin.level": "odd", "list": "[1,2]",
+	}, e.attrs)
+}
+
+func TestWhatAPluginPrintsIsInTheHostsLog(t *testing.T) {
+	seen := printing(t, "print [WARN] watch out")
+
+	seen.find(t, "watch out")
+	require.Equal(t, slog.LevelWarn, seen.find(t, "watch out").level)
+	eventually(t, "both lines", func() bool { return len(seen.with("watch out")) == 2 })
+}
+
+func TestOddLinesHarmNobody(t *testing.T) {
+	for _, line := range []string{
+		`{"@message": 1, "@level": ["x"], "@timestamp": {}}`, // each of these stops a host that uses go-plugin's reader
+		`{"@message": "a message", "@level": 5, "@timestamp": true, "@module": null}`,
+		`{"msg": {"nested": "message"}, "level": "WARN"}`,
+		`{"a": ` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + `}`,
+		`{"unfinished": `,
+		"\x00\x1b[31m \xff\xfe",
+	} {
+		seen := printing(t, "stderr "+strconv.Quote(line))
+		eventually(t, "a log line", func() bool { return len(seen.all()) > 0 })
+	}
+}
+
+func TestLevelOfJSONWithoutAMessageIsKept(t *testing.T) {
+	e := printing(t, "stderr "+strconv.Quote(`{"msg": 3, "level": "ERROR"}`)).find(t, `{"msg": 3, "level": "ERROR"}`)
+
+	require.Equal(t, slog.LevelError, e.level)
+}
+
+func TestPluginThatFloodsItsLogIsNeitherHeldUpNorLoggedInFull(t *testing.T) {
+	const lines = 50_000
+	ctx := within(t)
+	seen := newLog()
+	c := config(t, "good")
+	c.Logger = slogOf(seen)
+	p := start(t, c)
+
+	_, err := tell(ctx, p, "flood 50000")
+
+	require.NoError(t, err, "all of it was read")
+	require.NoError(t, p.Ping(ctx))
+	logged := len(seen.with("flood"))
+	require.GreaterOrEqual(t, logged, 500)
+	require.Less(t, logged, lines/2)
+	p.Kill(nil)
+	require.ErrorContains(t, ended(t, p), "the end of the flood", "the last lines are known all the same")
+}
+
+func TestLongLinesAreCut(t *testing.T) {
+	e := printing(t, "stderr "+strconv.Quote(strings.Repeat("x", 100_000))).find(t, "xxx")
+
+	require.Less(t, len(e.message), 10_000)
+	require.Contains(t, e.message, "… (91808 bytes more)")
+}
+
+func TestTraceOfAPanicIsLoggedAsErrors(t *testing.T) {
+	seen := newLog()
+	c := config(t, "good")
+	c.Logger = slogOf(seen)
+	p := start(t, c)
+
+	_, err := tell(within(t), p, "panic")
+
+	require.Error(t, err)
+	_ = ended(t, p)
+	require.Equal(t, slog.LevelError, seen.find(t, "panic: the plugin is broken").level)
+	require.Equal(t, slog.LevelError, seen.find(t, "goroutine ").level)
+}
+
+func TestLevelsOfTheLowestAreKept(t *testing.T) {
+	require.Equal(t, logline.LevelTrace, printing(t, "stderr "+strconv.Quote("[TRACE] every byte")).find(t, "every byte").level)
+}
