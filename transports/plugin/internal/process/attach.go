@@ -78,15 +78,12 @@ func (p *Process) attached() {
 	select {
 	case <-p.stopped:
 	case <-lost:
-		p.err = &fault.Error{
+		p.end(&fault.Error{
 			Code: fault.Unavailable, Op: "plugin: run", Subject: p.config.Attach, Retryable: true,
 			Message: "the connection to the plugin that was attached to is lost",
-		}
+		})
 	}
 	cancel()
 	<-lost
 	_ = p.conn.Close() // nothing is in flight that could be told
 }
-
-// detach ends the connection and leaves the plugin.
-func (p *Process) detach() { p.stop.Do(func() { close(p.stopped) }) }

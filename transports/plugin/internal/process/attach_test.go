@@ -62,6 +62,11 @@ func TestAttachingToAPluginThatRuns(t *testing.T) {
 			require.NoError(t, p.Stop(ctx))
 			require.NoError(t, ended(t, p))
 
+			killed, err := process.Start(ctx, process.Config{Attach: attach, Logger: slogOf(seen)})
+			require.NoError(t, err)
+			killed.Kill(fault.New(fault.Corrupt, "sent rubbish"))
+			require.ErrorIs(t, ended(t, killed), fault.Corrupt)
+
 			again, err := process.Start(ctx, process.Config{Attach: attach, Logger: slogOf(seen)})
 			require.NoError(t, err, "it was left running")
 			if runtime.GOOS == "windows" {

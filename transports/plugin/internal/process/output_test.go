@@ -42,6 +42,15 @@ func TestWhatAPluginPrintsIsInTheHostsLog(t *testing.T) {
 	eventually(t, "both lines", func() bool { return len(seen.with("watch out")) == 2 })
 }
 
+func TestLastWordsAreNotLost(t *testing.T) {
+	p := start(t, config(t, "good"))
+
+	_, err := tell(within(t), p, "print-and-exit I cannot go on")
+
+	require.Error(t, err)
+	require.ErrorContains(t, ended(t, p), "I cannot go on")
+}
+
 func TestOddLinesHarmNobody(t *testing.T) {
 	for _, line := range []string{
 		`{"@message": 1, "@level": ["x"], "@timestamp": {}}`, // each of these stops a host that uses go-plugin's reader

@@ -210,9 +210,12 @@ func obey(ctx context.Context, order string) string {
 	case "stderr":
 		line, _ := strconv.Unquote(argument) // calls carry UTF-8 alone
 		fmt.Fprintln(rawStderr, line)
-	case "print": // through what go-plugin has put there
+	case "print":
 		fmt.Fprintln(os.Stderr, argument)
 		fmt.Println(argument)
+	case "print-and-exit":
+		fmt.Fprintln(os.Stderr, argument)
+		os.Exit(7)
 	case "log":
 		slog.Warn("told by slog", "answer", 42, "level", "odd", "list", []int{1, 2})
 	}

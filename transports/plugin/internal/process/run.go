@@ -26,6 +26,8 @@ type run struct {
 	program *program
 	output  *output
 
+	certificate []byte // PEM, of the host
+
 	cmd     *exec.Cmd
 	dir     string      // of the socket; private to this process
 	socket  *os.File    // keeps the socket reachable after dir is gone; nil where that is not possible
@@ -46,7 +48,8 @@ func (r *run) prepare(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner,
 	r.hello, r.tell = io.Pipe()
 	r.cmd = exec.Command(r.program.path, r.config.Args...)
 	r.cmd.Dir = r.config.Dir
-	r.cmd.Env = append(append(r.config.environment(), cmd.Env...), lifelineVar+"="+lifelineIn)
+	r.cmd.Env = append(append(r.config.environment(), cmd.Env...),
+		"PLUGIN_CLIENT_CERT="+string(r.certificate), lifelineVar+"="+lifelineIn)
 	if r.config.MaxMemory > 0 {
 		r.cmd.Env = append(r.cmd.Env, memoryHint(r.config)...)
 	}

@@ -38,8 +38,8 @@ const debugVar = "BACKPLANE_PLUGIN_DEBUG"
 // Serve is what a plugin does: it serves what register registers to the host that has started it, and returns when the
 // host has asked it to end, or is gone. The program should end then. It is called once.
 //
-// What the program logs with slog or log, or prints to its standard error, reaches the host's log. Nothing may be
-// printed to standard output before.
+// What the program logs with slog or log, or prints to its standard error, reaches the host's log; a program that has set
+// no handler of its own for slog gets one that writes JSON. Nothing may be printed to standard output before.
 //
 // Started by hand it returns an error that says what the program is for, and with BACKPLANE_PLUGIN_DEBUG set to an
 // address ("127.0.0.1:7000", or "127.0.0.1:0" for a free port) it serves there, for a host with the option attach, until
@@ -55,10 +55,10 @@ func Serve(register func(*grpc.Server), options ServeOptions) error {
 	if os.Getenv(handshake.MagicCookieKey) != handshake.MagicCookieValue {
 		return startedByHand()
 	}
-	// Go-plugin puts pipes into os.Stdout and os.Stderr, which it reads to the host over gRPC: what is printed just before
-	// an exit is lost there. The log goes to the real one.
-	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: logline.LevelTrace})))
-
+	s.stdout, s.stderr = os.Stdout, os.Stderr
+	if fmt.Sprintf("%T", slog.Default().Handler()) == "*slog.defaultHandler" { // the program has set none of its own
+		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: logline.LevelTrace})))
+	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -99,6 +99,9 @@ type serving struct {
 	once    sync.Once
 	idle    chan struct{} // closed when it should, and no call is under way
 	over    chan struct{} // closed when nothing is served any more
+
+	stdout, stderr *os.File
+	printing       sync.Once // restores them
 
 	mu       sync.Mutex
 	draining bool

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"os"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -27,7 +28,18 @@ func isOurs(method string) bool {
 	return !strings.HasPrefix(method, "/plugin.") && !strings.HasPrefix(method, "/grpc.")
 }
 
+// print puts the real files back. Go-plugin has put pipes into os.Stdout and os.Stderr, of which it sends the contents
+// over gRPC: what a program prints just before it exits would be lost there, and that says why.
+func (s *serving) print() {
+	s.printing.Do(func() {
+		if s.stderr != nil { // not when debugging: that is without go-plugin
+			os.Stdout, os.Stderr = s.stdout, s.stderr
+		}
+	})
+}
+
 func (s *serving) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	s.print() // the host's first call is a ping
 	if isOurs(info.FullMethod) {
 		if err := s.enter(); err != nil {
 			return nil, err

@@ -183,6 +183,15 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	}
 }
 
+func TestStartWithAContextThatHasEnded(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+
+	_, err := process.Start(ctx, config(t, "good"))
+
+	require.ErrorIs(t, err, context.Canceled)
+}
+
 func TestPluginGetsNoVariableThatItWasNotGiven(t *testing.T) {
 	t.Setenv("MY_SECRET", "hunter2")
 	t.Setenv("GIVEN", "of the host")

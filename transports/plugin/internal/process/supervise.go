@@ -269,30 +269,28 @@ func (s *Supervisor) watch(ctx context.Context, p *Process) error {
 				continue // it may stand still in a debugger
 			}
 		}
-		if err := s.ping(ctx, p); err != nil && ctx.Err() == nil {
+		if s.frozen(ctx, p) {
 			p.Kill(&fault.Error{
-				Code: fault.Unavailable, Retryable: true, Err: err,
-				Message: fmt.Sprintf("is frozen: it answered no ping for %s, and was killed: %v", 2*s.options.PingTimeout, err),
+				Code: fault.Unavailable, Retryable: true,
+				Message: fmt.Sprintf("is frozen: it answered no ping for %s, and was killed", 2*s.options.PingTimeout),
 			})
 		}
 	}
 }
 
-// ping asks twice: when this process was stopped itself, the first answer's time is over before it could come.
-func (s *Supervisor) ping(ctx context.Context, p *Process) error {
-	var err error
+// frozen tells whether the plugin answers nothing. Any answer will do: one that says of itself that it does not serve is
+// no better for being killed. It asks twice, because when this process was stopped itself, the first answer's time is over
+// before the answer could come.
+func (s *Supervisor) frozen(ctx context.Context, p *Process) bool {
 	for range 2 {
 		once, cancel := context.WithTimeout(ctx, s.options.PingTimeout)
-		err = p.Ping(once)
+		err := p.Ping(once)
 		cancel()
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		if p.life.Err() != nil {
-			return nil // it has ended, which is seen elsewhere
+		if fault.CodeOf(err) != fault.DeadlineExceeded {
+			return false // it answers, has ended, or is being stopped
 		}
 	}
-	return err
+	return true
 }
 
 func (s *Supervisor) running(p *Process, again bool) {
