@@ -7,7 +7,7 @@ TOOLS  = $(GO) tool -modfile=internal/tools/go.mod
 RACE  ?= -race
 COUNT ?= 1
 
-.PHONY: all deps build cross lint test cluster short fuzz saboteurs generate bench demo clean
+.PHONY: all deps build cross lint test cluster short fuzz saboteurs generate proto bench demo clean
 
 all: lint build test
 
@@ -56,6 +56,10 @@ saboteurs: ## the whole matrix: every saboteur against every case
 
 generate: ## tables in docs/ and README.md
 	$(GO) generate ./...
+
+proto: ## the Go code of the plugins' protocol, from proto/
+	cd proto && $(GO) tool -modfile=../internal/tools/go.mod buf lint && $(GO) tool -modfile=../internal/tools/go.mod buf generate
+	$(GO) test ./transports/plugin/internal/transportv1 -update
 
 bench: ## side by side with peers; starts its own servers
 	cd bench && $(GO) run .
