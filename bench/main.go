@@ -29,6 +29,7 @@ import (
 
 func main() {
 	serveNATS()
+	servePlugin()
 	pattern := flag.String("cases", ".", "run the rows whose name matches this regular expression")
 	rounds := flag.Int("rounds", 5, "rounds per row; each measures both sides")
 	asJSON := flag.Bool("json", false, "print one JSON object a row")
@@ -56,7 +57,7 @@ func main() {
 	}
 
 	var results []result
-	for _, r := range slices.Concat(rows, natsRows, natsCacheRows, natsQueueRows) {
+	for _, r := range slices.Concat(rows, natsRows, natsCacheRows, natsQueueRows, pluginRows) {
 		if !matches.MatchString(r.name) {
 			continue
 		}
