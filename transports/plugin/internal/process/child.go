@@ -2,13 +2,15 @@ package process
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/gobackplane/backplane/fault"
 )
 
 // child is one running program and all that it started: a process group of its own, which is killed as a whole once
@@ -92,8 +94,12 @@ func spawn(cmd *exec.Cmd, program *program, stdout, stderr func(io.Reader)) (*ch
 		case <-read:
 		case <-late.C:
 		}
-		closeAll(ours[1:]) // ends the readers
-		<-read
+		closeAll(ours[1:]) // ends the readers, but not on Windows when they are at it
+		late.Reset(stragglers)
+		select {
+		case <-read:
+		case <-late.C:
+		}
 	}()
 	return c, nil
 }
@@ -147,15 +153,17 @@ func describe(state *os.ProcessState) string {
 	return state.String()
 }
 
-// startProblem turns what the system says of a start that failed into what can be done about it.
-func startProblem(err error) string {
+// startProblem says what can be done about a start that the system refused.
+func startProblem(err error) error {
 	switch {
 	case isFormat(err):
-		return fmt.Sprintf("cannot be executed on %s/%s: it is built for another system, or is a script without a #! line", runtime.GOOS, runtime.GOARCH)
+		return fault.New(fault.Invalid, "cannot be executed on %s/%s: it is built for another system, or is a script without a #! line: %w", runtime.GOOS, runtime.GOARCH, err)
 	case errors.Is(err, os.ErrNotExist):
-		return "the interpreter in its #! line, or a loader that it needs, is not installed"
+		return fault.New(fault.Invalid, "the interpreter in its #! line, or a loader that it needs, is not installed: %w", err)
 	case errors.Is(err, os.ErrPermission):
-		return "this user may not execute it: look at its mode and folder, and whether the file system is mounted noexec"
+		return fault.New(fault.Invalid, "this user may not execute it; look at its mode and folder, and whether the file system is mounted noexec: %w", err)
+	case errors.Is(err, syscall.ETXTBSY):
+		return fault.New(fault.Unavailable, "is being written to; wait for its installation to end: %w", err)
 	}
-	return "could not be started"
+	return fault.New(fault.Unavailable, "could not be started: %w", err) // out of processes, memory or files
 }

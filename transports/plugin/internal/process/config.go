@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Program string            // a path, or a name that is looked up on the PATH
 	Args    []string          // after the program's name
-	Env     map[string]string // what the plugin gets beside the basics; see [Config.environment]
+	Env     map[string]string // what the plugin gets beside the basics (PATH, HOME, TMPDIR, LANG, LC_ALL, TZ)
 	Dir     string            // the working folder; "": the host's
 	SHA256  string            // of the program's file, in hex; "": not checked
 

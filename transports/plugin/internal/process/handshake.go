@@ -26,6 +26,8 @@ const (
 	// lifelineVar tells the plugin that its standard input ends when it should: with the host, or when asked to stop.
 	lifelineVar = "BACKPLANE_PLUGIN_LIFELINE"
 	lifelineIn  = "stdin"
+	// patienceVar tells it how long it may take then: "5s".
+	patienceVar = "BACKPLANE_PLUGIN_STOP_TIMEOUT"
 )
 
 // maxHandshake bounds the first line of a plugin: a certificate in base64 takes about 900 bytes.

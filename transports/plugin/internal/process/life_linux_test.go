@@ -226,6 +226,19 @@ func TestPluginThatOutgrowsItsMemoryIsKilled(t *testing.T) {
 	require.ErrorContains(t, err, os.Args[0])
 }
 
+func TestProgramThatIsBeingInstalled(t *testing.T) {
+	c := approved(t, false)
+	c.SHA256 = ""
+	f, err := os.OpenFile(c.Program, os.O_WRONLY|os.O_APPEND, 0)
+	require.NoError(t, err)
+	defer f.Close()
+
+	err = refused(t, c)
+
+	require.ErrorIs(t, err, fault.Unavailable)
+	require.ErrorContains(t, err, "is being written to")
+}
+
 func TestPluginThatIsKilledFromOutside(t *testing.T) {
 	p := start(t, config(t, "good"))
 

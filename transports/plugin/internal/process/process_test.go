@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"testing"
@@ -97,6 +98,20 @@ func TestCallsThatDoNotFinishAreBrokenOff(t *testing.T) {
 	require.NoError(t, p.Stop(within(t)))
 
 	require.Contains(t, <-answers, "Unavailable")
+}
+
+func TestPluginTakesAsLongToEndAsItsHostAllows(t *testing.T) {
+	ctx := within(t)
+	seen := newLog()
+	c := config(t, "good")
+	c.Logger, c.StopTimeout = slogOf(seen), 2*time.Second
+	p := start(t, c)
+	go func() { _, _ = tell(ctx, p, "never") }() // it is broken off
+	seen.find(t, "under way")
+
+	_ = p.Stop(ctx) // which may have had to kill it on a slow machine
+
+	require.Equal(t, "1.6s", fmt.Sprint(time.Duration(seen.find(t, "calls were still under way").attrs["drain_timeout"].(int64))))
 }
 
 func TestPluginThatKnowsGoPluginAloneIsStopped(t *testing.T) {

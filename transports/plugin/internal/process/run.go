@@ -49,7 +49,8 @@ func (r *run) prepare(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner,
 	r.cmd = exec.Command(r.program.path, r.config.Args...)
 	r.cmd.Dir = r.config.Dir
 	r.cmd.Env = append(append(r.config.environment(), cmd.Env...),
-		"PLUGIN_CLIENT_CERT="+string(r.certificate), lifelineVar+"="+lifelineIn)
+		"PLUGIN_CLIENT_CERT="+string(r.certificate), lifelineVar+"="+lifelineIn,
+		patienceVar+"="+r.config.StopTimeout.String())
 	if r.config.MaxMemory > 0 {
 		r.cmd.Env = append(r.cmd.Env, memoryHint(r.config)...)
 	}
@@ -70,7 +71,7 @@ func (r *run) Start(context.Context) error {
 	}, r.output.readAll)
 	if err != nil {
 		_ = r.tell.Close() // an io.Pipe's never fails
-		return fault.New(fault.Invalid, "%s: %w", startProblem(err), err)
+		return startProblem(err)
 	}
 	r.child = child
 	close(ready)

@@ -27,10 +27,20 @@ type ServeOptions struct {
 	// Drain is called once, when the host asks the plugin to end or is gone. New calls are refused by then. It should
 	// have those under way finish, streams too: what is left when DrainTimeout is over is broken off.
 	Drain        func(ctx context.Context)
-	DrainTimeout time.Duration // 0: 4 s, less than the host waits for (stop_timeout)
+	DrainTimeout time.Duration // 0: four fifths of what the host waits for (stop_timeout)
 }
 
-const defaultDrain = 4 * time.Second
+// drainTimeout leaves the host some of its patience for what comes after the last call.
+func (o *ServeOptions) drainTimeout() time.Duration {
+	if o.DrainTimeout > 0 {
+		return o.DrainTimeout
+	}
+	patience, err := time.ParseDuration(os.Getenv(patienceVar))
+	if err != nil || patience <= 0 {
+		patience = defaultStop
+	}
+	return patience / 5 * 4
+}
 
 // debugVar has a program serve at an address of its own, for whoever attaches.
 const debugVar = "BACKPLANE_PLUGIN_DEBUG"
@@ -45,9 +55,7 @@ const debugVar = "BACKPLANE_PLUGIN_DEBUG"
 // address ("127.0.0.1:7000", or "127.0.0.1:0" for a free port) it serves there, for a host with the option attach, until
 // SIGINT or SIGTERM.
 func Serve(register func(*grpc.Server), options ServeOptions) error {
-	if options.DrainTimeout <= 0 {
-		options.DrainTimeout = defaultDrain
-	}
+	options.DrainTimeout = options.drainTimeout()
 	s := &serving{options: options, made: make(chan struct{}), asked: make(chan struct{}), idle: make(chan struct{}), over: make(chan struct{})}
 	if address := os.Getenv(debugVar); address != "" {
 		return s.debug(address, register)
@@ -127,7 +135,7 @@ func (s *serving) watchHost() {
 	})
 }
 
-// lastResort is how long a plugin may take after its last call before it ends itself; a host kills it sooner.
+// lastResort is how long a plugin may take after its last call before it ends itself.
 const lastResort = 5 * time.Second
 
 func (s *serving) ask() { s.once.Do(func() { close(s.asked) }) }
