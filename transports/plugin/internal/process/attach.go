@@ -38,6 +38,7 @@ func attach(ctx context.Context, config Config) (*Process, error) {
 	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithIdleTimeout(0), grpc.WithDisableServiceConfig(), grpc.WithNoProxy(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	}, config.DialOptions...)
 	conn, err := grpc.NewClient(target, options...)
 	if err != nil {

@@ -30,7 +30,7 @@ type Config struct {
 	// "unix:/path". It excludes Program and all that belongs to it, and is neither encrypted nor authenticated.
 	Attach string
 
-	DialOptions []grpc.DialOption // for the connection: message sizes, interceptors
+	DialOptions []grpc.DialOption // for the connection: message sizes (4 MiB are received unless they say more), interceptors
 	Logger      *slog.Logger      // gets what the plugin prints, too; nil: slog.Default()
 }
 

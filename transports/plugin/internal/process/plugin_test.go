@@ -177,6 +177,9 @@ func obey(ctx context.Context, order string) string {
 	case "never":
 		fmt.Fprintln(rawStderr, "under way")
 		forever()
+	case "size":
+		n, _ := strconv.Atoi(argument)
+		return strings.Repeat("x", n)
 	case "child":
 		return strconv.Itoa(childPID)
 	case "environment":

@@ -64,6 +64,20 @@ func TestAnswerAfterTheDeadlineHarmsNobody(t *testing.T) {
 	require.Equal(t, "hello", answer)
 }
 
+func TestAnswersAreBounded(t *testing.T) {
+	ctx := within(t)
+	p := start(t, config(t, "good"))
+
+	answer, err := tell(ctx, p, "size 4000000")
+	require.NoError(t, err)
+	require.Len(t, answer, 4_000_000)
+	_, err = tell(ctx, p, "size 4200000")
+
+	require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	_, err = tell(ctx, p, "hello")
+	require.NoError(t, err)
+}
+
 // underWay makes a call of the order and returns when the plugin is at it; the channel gives the answer, or the error.
 func underWay(t *testing.T, mode, order string) (*process.Process, <-chan string) {
 	t.Helper()

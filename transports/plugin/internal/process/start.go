@@ -11,6 +11,8 @@ import (
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/gobackplane/backplane/fault"
 )
@@ -72,6 +74,8 @@ func (p *Process) connect(ctx context.Context) error {
 			grpc.WithIdleTimeout(0), // the connection stands as long as the plugin
 			grpc.WithDisableServiceConfig(),
 			grpc.WithConnectParams(reconnect),
+			grpc.WithChainStreamInterceptor(withoutBroker),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)), // go-plugin takes 2 GiB
 		}, p.config.DialOptions...),
 	})
 	stop := context.AfterFunc(ctx, func() { p.Kill(p.tooLate(ctx, nil)) })
@@ -89,6 +93,18 @@ func (p *Process) connect(ctx context.Context) error {
 	p.conn = client.(*plugin.GRPCClient).Conn
 	return nil
 }
+
+// withoutBroker keeps go-plugin from opening the stream by which a plugin announces further servers: none is used, and each
+// announcement would cost the host a goroutine for five seconds, however many there are.
+func withoutBroker(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	if method == "/plugin.GRPCBroker/StartStream" {
+		return nil, status.Error(codes.Unimplemented, "the broker is not used")
+	}
+	return open(ctx, desc, conn, method, options...)
+}
+
+// maxMessage is the largest that is received, as gRPC has it by default; Config.DialOptions may say otherwise.
+const maxMessage = 4 << 20
 
 // reconnect is quick, because the other end is on this machine: a plugin that printed its handshake a moment before it
 // listened is found at once.
