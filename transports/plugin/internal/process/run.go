@@ -167,7 +167,8 @@ func (r *run) PluginToHost(network, address string) (string, string, error) {
 	if short, held := holdSocket(address); held != nil {
 		// The folder is not needed from here on, so whatever becomes of the two processes, nothing is left of it.
 		r.socket = held
-		return network, short, os.RemoveAll(r.dir)
+		_ = os.RemoveAll(r.dir) // tried again in the end
+		return network, short, nil
 	}
 	return network, address, nil
 }
