@@ -4,12 +4,15 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/gobackplane/backplane/transports/plugin/internal/process"
 	"github.com/gobackplane/backplane/transports/plugin/internal/process/logline"
 )
 
@@ -113,4 +116,29 @@ func TestTraceOfAPanicIsLoggedAsErrors(t *testing.T) {
 
 func TestLevelsOfTheLowestAreKept(t *testing.T) {
 	require.Equal(t, logline.LevelTrace, printing(t, "stderr "+strconv.Quote("[TRACE] every byte")).find(t, "every byte").level)
+}
+
+func FuzzOutput(f *testing.F) {
+	f.Add([]byte("one\ntwo\r\n\nthree"), 1)
+	f.Add([]byte(strings.Repeat("x", 20_000)+"\n"+strings.Repeat("\n", 100)+"[WARN] y"), 1000)
+	f.Add([]byte("panic: x\n\ngoroutine 1 [running]:\n"+strings.Repeat("main.go:1\n", 50)), 7)
+	f.Add([]byte("\r\r\n\xff\n{\"@message\":1}\n"), 3)
+	f.Fuzz(func(t *testing.T, printed []byte, piece int) {
+		if piece < 1 {
+			return
+		}
+		read, sent := process.LastLines(printed, piece)
+
+		if !slices.Equal(read, sent) {
+			t.Errorf("lines differ by the way they come:\n%q\n%q", read, sent)
+		}
+		if len(read) > 20 {
+			t.Errorf("%d lines", len(read))
+		}
+		for _, line := range read {
+			if len(line) > 600 || !utf8.ValidString(line) {
+				t.Errorf("a bad line: %q", line)
+			}
+		}
+	})
 }
