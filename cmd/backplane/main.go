@@ -22,6 +22,7 @@ import (
 	_ "github.com/gobackplane/backplane/transports/memory"
 	_ "github.com/gobackplane/backplane/transports/nats"
 	_ "github.com/gobackplane/backplane/transports/nats/embedded"
+	_ "github.com/gobackplane/backplane/transports/plugin"
 	_ "github.com/gobackplane/backplane/transports/redis"
 )
 

@@ -5,6 +5,7 @@ package demo
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +43,7 @@ type Options struct {
 type Host = map[string]backplane.TransportConfig
 
 const (
-	// away is how long the store may be away after a node that held a part of it was killed.
+	// away is how long the store may be away: a node that held a part of it was killed, or a plugin.
 	away = 30 * time.Second
 	// lease of the demo's queue: a killed node's tasks run elsewhere after this.
 	lease = 2 * time.Second
@@ -147,7 +148,9 @@ func (r *run) work(ctx context.Context) (Report, error) {
 
 // begin hires the nodes, and has them finish what an earlier run of the same cluster may have left.
 func (r *run) begin(ctx context.Context) error {
-	if err := r.node.Inspector().Configure(ctx, queue.DefaultQueue, queue.Properties{Lease: lease}); err != nil {
+	if err := r.insist(ctx, func() error {
+		return r.node.Inspector().Configure(ctx, queue.DefaultQueue, queue.Properties{Lease: lease})
+	}); err != nil {
 		return err
 	}
 	if r.hired == 0 {
@@ -199,11 +202,8 @@ func (r *run) stats(ctx context.Context) (s queue.Stats, err error) {
 	return s, err
 }
 
-// insist asks the store again while a part of it is being replaced.
+// insist asks the store again while it, or a part of it, is away.
 func (r *run) insist(ctx context.Context, ask func() error) error {
-	if len(r.Hosts) == 0 {
-		return ask()
-	}
 	pause := backoff.NewConstantBackOff(100 * time.Millisecond)
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := ask()
@@ -241,19 +241,27 @@ func (r *run) hire(ctx context.Context, n int) error {
 	return nil
 }
 
+// enqueue stores a task for each file. The IDs are ours, so that the store knows those again that it had before it went
+// away.
 func (r *run) enqueue(ctx context.Context, files []string) error {
-	tasks := make([]countTask, len(files))
+	tasks := make([]queue.Task, len(files))
 	for i, file := range files {
-		tasks[i].File = file
+		task, err := countKind.Task(countTask{File: file}, queue.ID(rand.Text()))
+		if err != nil {
+			return err
+		}
+		tasks[i] = task
 	}
-	_, err := queue.EnqueueMany(ctx, r.node.Queue(), countKind, tasks)
-	return err
+	return r.insist(ctx, func() error {
+		_, err := r.node.Queue().Enqueue(ctx, tasks...)
+		return err
+	})
 }
 
 // followProgress adds up what each node last said of itself. A node that was killed has said what it had done.
 func (r *run) followProgress(ctx context.Context) (stop func(), err error) {
 	latest := map[string]int{}
-	sub, err := progressTopic.SubscribeFunc(ctx, r.node.PubSub(), func(_ context.Context, e pubsub.TopicEvent[Share]) {
+	hear := func(_ context.Context, e pubsub.TopicEvent[Share]) {
 		if e.Message == nil || e.Err != nil {
 			return // a gap: the next message says it all again
 		}
@@ -268,6 +276,11 @@ func (r *run) followProgress(ctx context.Context) (stop func(), err error) {
 		default:
 		}
 		r.done <- min(sum, len(r.files))
+	}
+	var sub *pubsub.Stream
+	err = r.insist(ctx, func() (err error) {
+		sub, err = progressTopic.SubscribeFunc(ctx, r.node.PubSub(), hear)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -347,7 +360,11 @@ func (r *run) replace(ctx context.Context) error {
 // gatherShares asks every node what it did. One that was killed is a member until its silence is noticed: it is not
 // waited for, because as many as should be alive answer.
 func (r *run) gatherShares(ctx context.Context) ([]Share, error) {
-	replies, err := rpc.Gather[Share](ctx, r.node.RPC(), rpc.All(), shareMethod, struct{}{}, rpc.Quorum(r.alive))
+	var replies []rpc.Result[Share]
+	err := r.insist(ctx, func() (err error) {
+		replies, err = rpc.Gather[Share](ctx, r.node.RPC(), rpc.All(), shareMethod, struct{}{}, rpc.Quorum(r.alive))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -389,7 +406,11 @@ func (r *run) compare(ctx context.Context, report *Report) error {
 			}
 		}
 	}
-	stored, err := r.node.Cache().Size(ctx, entryPrefix)
+	stored := 0
+	err := r.insist(ctx, func() (err error) {
+		stored, err = r.node.Cache().Size(ctx, entryPrefix)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -424,11 +445,13 @@ func (r *run) tidy(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	for _, state := range []queue.State{queue.Pending, queue.DeadLetter} {
-		errs = append(errs, r.removeTasks(ctx, state))
+		errs = append(errs, r.insist(ctx, func() error { return r.removeTasks(ctx, state) }))
 	}
 	if !r.Keep {
-		_, err := r.node.Cache().Clear(ctx, entryPrefix)
-		errs = append(errs, err)
+		errs = append(errs, r.insist(ctx, func() error {
+			_, err := r.node.Cache().Clear(ctx, entryPrefix)
+			return err
+		}))
 	}
 	return errors.Join(errs...)
 }

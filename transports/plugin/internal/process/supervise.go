@@ -27,7 +27,7 @@ type Supervision struct {
 	PingEvery   time.Duration // 0: 2 s
 	PingTimeout time.Duration // for each of two attempts; 0: 4 s. A frozen plugin is killed after PingEvery + 2 PingTimeout
 	MaxFailures int           // starts and crashes in a row after which the plugin is given up; 0: 5
-	Stable      time.Duration // a process that has run for so long ends the row; 0: 1 min
+	Stable      time.Duration // a process that has run for so long ends the row; 0: 1 s
 	MinDelay    time.Duration // before the first restart; it doubles, with jitter; 0: 250 ms
 	MaxDelay    time.Duration // 0: 15 s
 }
@@ -97,7 +97,7 @@ func (o Supervision) withDefaults() Supervision {
 		value *time.Duration
 		usual time.Duration
 	}{
-		{&o.PingEvery, 2 * time.Second}, {&o.PingTimeout, 4 * time.Second}, {&o.Stable, time.Minute},
+		{&o.PingEvery, 2 * time.Second}, {&o.PingTimeout, 4 * time.Second}, {&o.Stable, time.Second},
 		{&o.MinDelay, 250 * time.Millisecond}, {&o.MaxDelay, 15 * time.Second},
 	} {
 		if *d.value <= 0 {
