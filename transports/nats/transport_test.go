@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -315,6 +316,8 @@ func TestWhatDoesNotFitIsCounted(t *testing.T) {
 	})
 	require.NoError(t, err)
 	defer sub.Close()
+	unstick := sync.OnceFunc(func() { close(release) })
+	defer unstick() // Close waits for deliver
 	say := func(from, to uint64) {
 		var batch []pubsub.Message
 		for seq := from; seq <= to; seq++ {
@@ -329,8 +332,8 @@ func TestWhatDoesNotFitIsCounted(t *testing.T) {
 	say(1, 1)
 	await(t, stuck)
 	say(2, all)
-	require.NoError(t, node.Health(t.Context()), "everything has come back") // the link is read on
-	close(release)
+	require.Eventually(t, func() bool { return node.Health(t.Context()) == nil }, time.Minute, time.Millisecond, "everything comes back: the link is read on")
+	unstick()
 	say(all+1, all+1)
 	await(t, done)
 
