@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"reflect"
@@ -65,11 +64,13 @@ const (
 func openNode(ctx context.Context, from source, settings transports.Settings, release func() error) (*node, error) {
 	conn, err := from.Conn(ctx)
 	if err != nil {
-		return nil, errors.Join(err, release())
+		_ = release() // why there is no node matters more
+		return nil, err
 	}
 	s, err := openSession(ctx, conn, settings)
 	if err != nil {
-		return nil, errors.Join(err, release())
+		_ = release()
+		return nil, err
 	}
 	n := &node{
 		source: from, settings: settings, offer: s.offer, log: settings.Logger, release: release,
@@ -405,12 +406,15 @@ func (n *node) Close() error {
 	limit := time.Now().Add(closeWait)
 	for f := range feeds {
 		if !f.await(max(time.Until(limit), time.Millisecond)) {
-			err = errors.Join(err, &fault.Error{Code: fault.DeadlineExceeded, Op: "plugin: close", Transport: Kind,
-				Message: "a function that events were delivered to has not returned in " + closeWait.String() + "; it must not block"})
+			err = &fault.Error{Code: fault.DeadlineExceeded, Op: "plugin: close", Transport: Kind,
+				Message: "a function that events were delivered to has not returned in " + closeWait.String() + "; it must not block"}
 			break
 		}
 	}
-	return errors.Join(err, n.release())
+	if released := n.release(); err == nil {
+		err = released
+	}
+	return err
 }
 
 var (

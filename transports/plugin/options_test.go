@@ -137,4 +137,7 @@ func TestAPluginThatRefusesItsSettingsIsStoppedAgain(t *testing.T) {
 
 	require.ErrorIs(t, err, fault.Invalid)
 	require.ErrorContains(t, err, memory.Kind)
+	var f *fault.Error
+	require.ErrorAs(t, err, &f)
+	require.Equal(t, "memory: open", f.Op, "it is told as the plugin told it")
 }

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -90,7 +89,8 @@ func (p *Program) Open(ctx context.Context, s transports.Settings) (transports.T
 
 func (p *Program) open(ctx context.Context, s transports.Settings, release func() error) (transports.Transport, error) {
 	if err := transports.CheckNamespace(s.Namespace); err != nil {
-		return nil, errors.Join(err, release())
+		_ = release() // why there is no node matters more
+		return nil, err
 	}
 	n, err := openNode(ctx, p, s, release)
 	if err != nil {

@@ -122,8 +122,8 @@ func TestValuesCrossAsTheyAre(t *testing.T) {
 func TestTimesThatAreFarAreAsFarAsTheWireReaches(t *testing.T) {
 	require.Zero(t, translate.Moment(time.Time{}))
 	require.True(t, translate.Time(0).IsZero())
-	require.EqualValues(t, math.MaxInt64, translate.Moment(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)))
-	require.EqualValues(t, math.MinInt64, translate.Moment(time.Date(1000, 1, 1, 0, 0, 0, 0, time.UTC)))
+	require.Equal(t, int64(math.MaxInt64), translate.Moment(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)))
+	require.Equal(t, int64(math.MinInt64), translate.Moment(time.Date(1000, 1, 1, 0, 0, 0, 0, time.UTC)))
 }
 
 func TestErrorsCross(t *testing.T) {
