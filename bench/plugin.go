@@ -2,16 +2,16 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strconv"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-
-	"github.com/hashicorp/go-hclog"
 
 	"github.com/gobackplane/backplane/pubsub"
 	"github.com/gobackplane/backplane/transports"
@@ -70,7 +70,9 @@ func (e *env) startPlugin(pinned bool) (*plugin.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := plugin.Start(e.ctx, plugin.Config{Program: self, Env: map[string]string{pluginMode: "memory"}})
+	p, err := plugin.Start(e.ctx, plugin.Config{
+		Program: self, Env: map[string]string{pluginMode: "memory"}, Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		return nil, err
 	}
