@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func (f *faulty) Open(t conformance.T, namespace string) transports.Transport {
 	f.mu.Lock()
 	f.links = append(f.links, link)
 	f.mu.Unlock()
-	node, err := f.open(t.Context(), transports.Settings{URL: f.server.URLAt(link.Addr()), Namespace: namespace})
+	node, err := f.open(t.Context(), transports.Settings{URL: f.server.URLAt(link.Addr()), Namespace: namespace, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	return node
 }

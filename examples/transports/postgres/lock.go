@@ -54,7 +54,7 @@ func (e *entries) Acquire(ctx context.Context, claims []cache.Claim) ([]cache.Le
 	b := e.t.wakes.join("l", names)
 	rung := false
 	defer func() { e.t.wakes.leave(b, rung) }()
-	e.t.wakes.listen(ctx)
+	e.t.wakes.listen(ctx, min(wait, lockAgain))
 	for {
 		// The lock is marked, so that its release is notified, by the same step that looks whether it is free.
 		leases, free, err = e.acquire(ctx, claims, true)

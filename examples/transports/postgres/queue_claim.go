@@ -51,7 +51,7 @@ func (d *tasks) claim(ctx context.Context, c queue.Claim) ([]queue.Leased, error
 	b := d.t.wakes.join("q", c.Queues)
 	rung := false
 	defer func() { d.t.wakes.leave(b, rung) }()
-	d.t.wakes.listen(ctx)
+	d.t.wakes.listen(ctx, min(c.Wait, claimAgain))
 	for {
 		fresh, err := d.sayWaiting(ctx, c.Queues)
 		if err != nil {

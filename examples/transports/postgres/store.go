@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -24,20 +23,21 @@ type store struct {
 	closed bool
 }
 
-// grace is how long a statement may go on after its caller's context has ended. Most are over by then, and the connection
-// is kept; to end one at once costs the connection, and the server a process.
+// grace is how long a call may go on after its context has ended, from the wait for a connection on. Most are over by
+// then, and their answer is known; to end a statement at once costs the connection, and the server a process.
 const grace = 200 * time.Millisecond
 
 // settings are those of every connection. Each statement here means to walk an index; what the server believes of a table
 // that was empty a moment ago must not make it read the whole of it.
 var settings = map[string]string{
-	"enable_seqscan":       "off",
-	"jit":                  "off",
-	"plan_cache_mode":      "force_generic_plan",
-	"timezone":             "UTC",
-	"client_encoding":      "UTF8",
-	"tcp_keepalives_idle":  "10", // a node that is gone without a goodbye is gone for the server within half a minute
-	"tcp_keepalives_count": "4",
+	"enable_seqscan":          "off",
+	"jit":                     "off",
+	"plan_cache_mode":         "force_generic_plan",
+	"timezone":                "UTC",
+	"client_encoding":         "UTF8",
+	"tcp_keepalives_idle":     "10", // a node that is gone without a goodbye is gone for the server within half a minute
+	"tcp_keepalives_interval": "5",
+	"tcp_keepalives_count":    "4",
 }
 
 func newStore(c *config) (*store, error) {
@@ -57,9 +57,6 @@ func newStore(c *config) (*store, error) {
 			return nil, err
 		}
 		return s.track(made)
-	}
-	conn.BuildContextWatcherHandler = func(of *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.DeadlineContextWatcherHandler{Conn: of.Conn(), DeadlineDelay: grace}
 	}
 	conn.ConnectTimeout = min(c.timeout, 5*time.Second)
 	c.pool.PingTimeout = c.timeout
@@ -123,8 +120,13 @@ const tries = 6
 
 // do runs a statement within the bound of its time. Once more, too, when it is certain that it was not done.
 func (s *store) do(ctx context.Context, statement func(context.Context) error) error {
-	limited, cancel := context.WithTimeoutCause(ctx, s.timeout, errLate)
+	limited, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), s.timeout, errLate)
 	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, cancel)
+		context.AfterFunc(limited, func() { timer.Stop() })
+	})
+	defer stop()
 	for attempt := 1; ; attempt++ {
 		err := statement(limited)
 		if err == nil {

@@ -66,9 +66,8 @@ func (w *wakes) leave(b *bell, owed bool) {
 	}
 }
 
-// listen has wake-ups come. It waits for that as long as ctx allows, and a moment where there is no connection: waiting
-// works without, only later.
-func (w *wakes) listen(ctx context.Context) {
+// listen has wake-ups come. It waits for that until ctx ends, and for most: waiting works without, only later.
+func (w *wakes) listen(ctx context.Context, most time.Duration) {
 	w.mu.Lock()
 	asked := w.asked
 	w.asked = true
@@ -76,7 +75,7 @@ func (w *wakes) listen(ctx context.Context) {
 	if asked {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	if err := w.t.receiver.listen(ctx, []string{w.t.receiver.channels.wake}, w, nil); err != nil {
 		w.mu.Lock()

@@ -7,31 +7,34 @@
 -- The tally's row that this connection counts in.
 CREATE FUNCTION slot() RETURNS smallint LANGUAGE sql STABLE AS $$ SELECT (pg_backend_pid() % 32)::smallint $$;
 
-CREATE FUNCTION hold_bucket(p_ns integer, p_queue bytea, shared boolean) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE bucket integer := ('x' || substr(md5(p_queue), 1, 2))::bit(8)::integer + 256 * p_ns;
+CREATE FUNCTION hold_buckets(p_ns integer, p_queues bytea[], shared boolean) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE bucket integer;
 BEGIN
-  IF shared THEN
-    PERFORM pg_advisory_xact_lock_shared(1651470957, bucket);
-  ELSE
-    PERFORM pg_advisory_xact_lock(1651470957, bucket);
-  END IF;
+  FOR bucket IN -- in one order, so that nobody waits in a circle
+    SELECT DISTINCT ('x' || substr(md5(name), 1, 2))::bit(8)::integer + 256 * (p_ns % 8000000) AS n FROM unnest(p_queues) AS u(name) ORDER BY n
+  LOOP
+    IF shared THEN
+      PERFORM pg_advisory_xact_lock_shared(1651470957, bucket);
+    ELSE
+      PERFORM pg_advisory_xact_lock(1651470957, bucket);
+    END IF;
+  END LOOP;
 END $$;
 
--- Notifies those who wait for a queue that it has n tasks more.
-CREATE FUNCTION queue_wake(p_ns integer, p_queue bytea, n bigint, p_wake text) RETURNS void LANGUAGE plpgsql AS $$
+-- Notifies those who wait for queues that each has so many tasks more.
+CREATE FUNCTION queue_wake(p_ns integer, p_queues bytea[], p_counts bigint[], p_wake text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM hold_bucket(p_ns, p_queue, true);
-  IF EXISTS (SELECT FROM waiter WHERE ns = p_ns AND queue = p_queue AND until > clock_timestamp()) THEN
-    PERFORM pg_notify(p_wake, 'q ' || n || ' ' || encode(p_queue, 'hex'));
-  END IF;
+  PERFORM hold_buckets(p_ns, p_queues, true);
+  PERFORM pg_notify(p_wake, 'q ' || u.n || ' ' || encode(u.name, 'hex')) FROM unnest(p_queues, p_counts) AS u(name, n)
+    WHERE EXISTS (SELECT FROM waiter WHERE ns = p_ns AND queue = u.name AND until > clock_timestamp());
 END $$;
 
 -- Notes for how long a node waits for tasks of queues.
 CREATE FUNCTION queue_wait(p_ns integer, p_queues bytea[], p_node text, p_ms integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE name_ bytea;
 BEGIN
+  PERFORM hold_buckets(p_ns, p_queues, false);
   FOREACH name_ IN ARRAY p_queues LOOP
-    PERFORM hold_bucket(p_ns, name_, false);
     INSERT INTO waiter (ns, queue, node, until)
       VALUES (p_ns, name_, p_node, clock_timestamp() + p_ms * interval '1 millisecond')
       ON CONFLICT (ns, queue, node) DO UPDATE SET until = excluded.until;
@@ -107,7 +110,7 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   now_ timestamptz; stored integer[]; refused integer[] := '{}'; e record; standing bytea; qs integer[]; c record;
-  inserted bigint;
+  inserted bigint; woken bytea[] := '{}'; counts bigint[] := '{}';
 BEGIN
   PERFORM queue_open(p_ns, p_names);
   SELECT array_agg(q.id ORDER BY u.n) INTO qs FROM unnest(p_names) WITH ORDINALITY u(name, n) JOIN queue q ON q.ns = p_ns AND q.name = u.name;
@@ -181,8 +184,12 @@ BEGIN
       VALUES (qs[c.queue], slot(), c.later, c.stored - c.later, c.stored, c.refused)
       ON CONFLICT (q, slot) DO UPDATE SET scheduled = tally.scheduled + excluded.scheduled, pending = tally.pending + excluded.pending,
         all_enqueued = tally.all_enqueued + excluded.all_enqueued, all_duplicates = tally.all_duplicates + excluded.all_duplicates;
-    IF c.soon > 0 THEN PERFORM queue_wake(p_ns, p_names[c.queue], c.soon, p_wake); END IF;
+    IF c.soon > 0 THEN
+      woken := woken || p_names[c.queue];
+      counts := counts || c.soon;
+    END IF;
   END LOOP;
+  IF cardinality(woken) > 0 THEN PERFORM queue_wake(p_ns, woken, counts, p_wake); END IF;
 END $$;
 
 -- Moves up to n tasks of a queue whose time has come: scheduled ones to the end of the line, in the order of their times,
@@ -269,27 +276,24 @@ END $$;
 CREATE FUNCTION queue_give_back(p_ns integer, p_queues bytea[], p_ids bytea[], p_tokens text[], p_wake text) RETURNS void
 LANGUAGE plpgsql SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
-DECLARE r record;
+DECLARE woken bytea[]; counts bigint[];
 BEGIN
-  FOR r IN
-    WITH input AS (
-      SELECT u.*, k.id AS q FROM unnest(p_queues, p_ids, p_tokens) AS u(queue, id, token) JOIN queue k ON k.ns = p_ns AND k.name = u.queue
-    ), given AS (
-      UPDATE task t SET state = CASE WHEN t.cancel THEN 5 ELSE 1 END, due = NULL, since = clock_timestamp(), token = NULL, worker = NULL, cancel = false
-        FROM input u WHERE t.q = u.q AND t.id = u.id AND t.state = 2 AND t.token = u.token RETURNING t.q, t.id, t.state, t.unique_key, u.queue
-    ), freed AS (
-      DELETE FROM held h USING given g WHERE g.state = 5 AND h.q = g.q AND h.key = g.unique_key AND h.id = g.id
-    ), counted AS (
-      INSERT INTO tally (q, slot, active, pending, cancelled, all_cancelled)
-        SELECT q, slot(), -count(*), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 5), count(*) FILTER (WHERE state = 5)
-        FROM given GROUP BY q ORDER BY q
-        ON CONFLICT (q, slot) DO UPDATE SET active = tally.active + excluded.active, pending = tally.pending + excluded.pending,
-          cancelled = tally.cancelled + excluded.cancelled, all_cancelled = tally.all_cancelled + excluded.all_cancelled
-    )
-    SELECT queue, count(*) AS n FROM given WHERE state = 1 GROUP BY queue
-  LOOP
-    PERFORM queue_wake(p_ns, r.queue, r.n, p_wake);
-  END LOOP;
+  WITH input AS (
+    SELECT u.*, k.id AS q FROM unnest(p_queues, p_ids, p_tokens) AS u(queue, id, token) JOIN queue k ON k.ns = p_ns AND k.name = u.queue
+  ), given AS (
+    UPDATE task t SET state = CASE WHEN t.cancel THEN 5 ELSE 1 END, due = NULL, since = clock_timestamp(), token = NULL, worker = NULL, cancel = false
+      FROM input u WHERE t.q = u.q AND t.id = u.id AND t.state = 2 AND t.token = u.token RETURNING t.q, t.id, t.state, t.unique_key, u.queue
+  ), freed AS (
+    DELETE FROM held h USING given g WHERE g.state = 5 AND h.q = g.q AND h.key = g.unique_key AND h.id = g.id
+  ), counted AS (
+    INSERT INTO tally (q, slot, active, pending, cancelled, all_cancelled)
+      SELECT q, slot(), -count(*), count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 5), count(*) FILTER (WHERE state = 5)
+      FROM given GROUP BY q ORDER BY q
+      ON CONFLICT (q, slot) DO UPDATE SET active = tally.active + excluded.active, pending = tally.pending + excluded.pending,
+        cancelled = tally.cancelled + excluded.cancelled, all_cancelled = tally.all_cancelled + excluded.all_cancelled
+  )
+  SELECT array_agg(queue), array_agg(n) INTO woken, counts FROM (SELECT queue, count(*) AS n FROM given WHERE state = 1 GROUP BY queue) w;
+  IF woken IS NOT NULL THEN PERFORM queue_wake(p_ns, woken, counts, p_wake); END IF;
 END $$;
 
 -- Ends leases; see queue.Driver.Settle. Outcomes: 1 done, 2 retry, 3 snooze, 4 dead, 5 release. verdict: 0 done, 1 a repeat,
@@ -299,7 +303,7 @@ CREATE FUNCTION queue_settle(p_ns integer, p_worker bytea, p_number bigint, p_it
                              OUT verdict integer, OUT last bigint, OUT stale integer[])
 LANGUAGE plpgsql SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
-DECLARE a record; r record; now_ timestamptz; ended integer[]; moved integer[];
+DECLARE a record; r record; now_ timestamptz; ended integer[]; moved integer[]; woken bytea[]; counts bigint[];
 BEGIN
   -- The answer's row is locked first, so that a repeat waits for what it repeats.
   LOOP
@@ -371,7 +375,8 @@ BEGIN
     ), woken AS (
       SELECT queue, count(*) AS n FROM changed WHERE state = 1 OR state = 0 AND delay < 1000000 GROUP BY queue
     )
-    SELECT (SELECT array_agg(n) FROM changed), (SELECT count(queue_wake(p_ns, queue, n, p_wake)) FROM woken) INTO moved;
+    SELECT (SELECT array_agg(n) FROM changed), array_agg(w.queue), array_agg(w.n) FROM woken w INTO moved, woken, counts;
+    IF woken IS NOT NULL THEN PERFORM queue_wake(p_ns, woken, counts, p_wake); END IF;
   END IF;
 
   stale := '{}';

@@ -41,7 +41,7 @@ CREATE FUNCTION queue_requeue(p_ns integer, p_queue bytea, p_ids bytea[], p_wake
 RETURNS TABLE (i integer, code integer, state smallint, other bytea)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE e record; t task; k integer; holder bytea; n integer := 0; now_ timestamptz;
+DECLARE e record; t task; k integer; holder bytea; n bigint := 0; now_ timestamptz;
 BEGIN
   SELECT id INTO k FROM queue WHERE ns = p_ns AND name = p_queue;
   FOR e IN SELECT * FROM unnest(p_ids) WITH ORDINALITY AS u(id, n) LOOP
@@ -67,7 +67,7 @@ BEGIN
     PERFORM task_count(k, t.state, 1::smallint);
     n := n + 1;
   END LOOP;
-  IF n > 0 THEN PERFORM queue_wake(p_ns, p_queue, n, p_wake); END IF;
+  IF n > 0 THEN PERFORM queue_wake(p_ns, ARRAY[p_queue], ARRAY[n], p_wake); END IF;
 END $$;
 
 CREATE FUNCTION queue_cancel(p_ns integer, p_queue bytea, p_ids bytea[]) RETURNS TABLE (i integer, code integer, state smallint, other bytea)
@@ -115,5 +115,5 @@ CREATE FUNCTION queue_pause(p_ns integer, p_queue bytea, p_paused boolean, p_wak
 BEGIN
   IF p_paused THEN PERFORM queue_open(p_ns, ARRAY[p_queue]); END IF;
   UPDATE queue SET paused = p_paused WHERE ns = p_ns AND name = p_queue;
-  IF NOT p_paused AND FOUND THEN PERFORM queue_wake(p_ns, p_queue, 1000, p_wake); END IF;
+  IF NOT p_paused AND FOUND THEN PERFORM queue_wake(p_ns, ARRAY[p_queue], ARRAY[1000::bigint], p_wake); END IF;
 END $$;
