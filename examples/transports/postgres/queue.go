@@ -31,6 +31,8 @@ type tasks struct {
 	t    *Transport
 	node string // names this node among those that wait
 	said *said
+
+	vacuum vacuum
 }
 
 func newQueue(t *Transport) *queue.Backend {

@@ -174,6 +174,7 @@ func (d *tasks) take(ctx context.Context, c queue.Claim) (leased []queue.Leased,
 	if err != nil {
 		return nil, 0, err
 	}
+	d.vacuum.after(d.t, len(leased))
 	slices.SortFunc(leased, func(a, b queue.Leased) int {
 		x, y := places[a.Token], places[b.Token]
 		return cmp.Or(cmp.Compare(x.queue, y.queue), cmp.Compare(x.rank, y.rank), cmp.Compare(x.turn, y.turn))

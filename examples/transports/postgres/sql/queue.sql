@@ -282,7 +282,7 @@ BEGIN
     SELECT u.*, k.id AS q FROM unnest(p_queues, p_ids, p_tokens) AS u(queue, id, token) JOIN queue k ON k.ns = p_ns AND k.name = u.queue
   ), given AS (
     UPDATE task t SET state = CASE WHEN t.cancel THEN 5 ELSE 1 END, due = NULL, since = clock_timestamp(), token = NULL, worker = NULL, cancel = false
-      FROM input u WHERE t.q = u.q AND t.id = u.id AND t.state = 2 AND t.token = u.token RETURNING t.q, t.id, t.state, t.unique_key, u.queue
+      FROM input u WHERE t.q = u.q AND t.id = u.id AND t.token = u.token RETURNING t.q, t.id, t.state, t.unique_key, u.queue
   ), freed AS (
     DELETE FROM held h USING given g WHERE g.state = 5 AND h.q = g.q AND h.key = g.unique_key AND h.id = g.id
   ), counted AS (
@@ -324,7 +324,7 @@ BEGIN
       JOIN queue k ON k.ns = p_ns AND k.name = u.queue
   ), ended AS (
     DELETE FROM task t USING input u
-      WHERE t.q = u.q AND t.id = u.id AND t.state = 2 AND t.token = u.token AND u.outcome = 1 AND t.retention IS NULL
+      WHERE t.q = u.q AND t.id = u.id AND t.token = u.token AND u.outcome = 1 AND t.retention IS NULL
       RETURNING u.n::int AS n, t.q, t.id, t.unique_key, t.callers
   ), freed AS (
     DELETE FROM held h USING ended e WHERE e.unique_key IS NOT NULL AND h.q = e.q AND h.key = e.unique_key AND h.id = e.id
@@ -354,7 +354,7 @@ BEGIN
         error = CASE WHEN u.outcome IN (2, 4) THEN u.error WHEN u.outcome = 3 THEN coalesce(u.error, t.error) ELSE t.error END,
         result = CASE WHEN u.outcome = 1 THEN u.result END,
         since = now_, token = NULL, worker = NULL, cancel = false
-      FROM input u WHERE t.q = u.q AND t.id = u.id AND t.state = 2 AND t.token = u.token AND (u.outcome <> 1 OR t.retention IS NOT NULL)
+      FROM input u WHERE t.q = u.q AND t.id = u.id AND t.token = u.token AND (u.outcome <> 1 OR t.retention IS NOT NULL)
       RETURNING u.n::int AS n, t.q, t.id, t.state, u.outcome, t.unique_key, u.queue, u.delay
     ), freed AS (
       DELETE FROM held h USING changed e WHERE e.state >= 3 AND e.unique_key IS NOT NULL AND h.q = e.q AND h.key = e.unique_key AND h.id = e.id
@@ -408,7 +408,7 @@ BEGIN
   ), extended AS (
     UPDATE task t SET due = ends_in(coalesce(k.lease, 30000000))
       FROM input u JOIN queue k ON k.ns = p_ns AND k.name = u.queue
-      WHERE t.q = k.id AND t.id = u.id AND t.state = 2 AND t.token = u.token
+      WHERE t.q = k.id AND t.id = u.id AND t.token = u.token
       RETURNING t.q, t.id, t.cancel, u.queue
   )
   SELECT u.n::int, CASE WHEN e.q IS NULL THEN 7 ELSE 8 END

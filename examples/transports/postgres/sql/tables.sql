@@ -95,7 +95,8 @@ CREATE TABLE task (
   unique_for bigint,               -- µs; null: until it ends
   callers    boolean     NOT NULL, -- the ID was chosen by the caller
   cancel     boolean     NOT NULL DEFAULT false,
-  token      text,                 -- active: the claim
+  token      text,                 -- active: the claim; null in every other state, so it tells that a task is active too. Statements
+                                   -- about claims do not name the state, or the planner may take the index of all active tasks
   worker     bytea,                -- active: who
   error      bytea,
   result     bytea,
