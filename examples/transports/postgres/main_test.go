@@ -16,6 +16,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const minute = time.Minute
 
+// far is a time that does not come.
+var far = time.Now().Add(1000 * time.Hour)
+
 // open opens a node, which is closed when the test ends.
 func open(t testing.TB, url, namespace string) transports.Transport {
 	t.Helper()

@@ -307,16 +307,16 @@ DECLARE a record; r record; now_ timestamptz; ended integer[]; moved integer[]; 
 BEGIN
   -- The answer's row is locked first, so that a repeat waits for what it repeats.
   LOOP
-    SELECT number, items, stale INTO a FROM answer WHERE ns = p_ns AND worker = p_worker FOR UPDATE;
+    SELECT number, items, stale, forget INTO a FROM answer WHERE ns = p_ns AND worker = p_worker FOR UPDATE;
     EXIT WHEN FOUND;
     INSERT INTO answer (ns, worker, number, items, stale, forget) VALUES (p_ns, p_worker, 0, 0, '{}', clock_timestamp()) ON CONFLICT DO NOTHING;
   END LOOP;
   verdict := 0; last := a.number; stale := a.stale;
-  IF p_number <= a.number THEN
+  now_ := clock_timestamp();
+  IF p_number <= a.number AND a.forget > now_ THEN
     verdict := CASE WHEN p_number < a.number THEN 2 WHEN p_items <> a.items THEN 3 ELSE 1 END;
     RETURN;
   END IF;
-  now_ := clock_timestamp();
 
   -- What is done and not to be kept.
   WITH input AS (
