@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gobackplane/backplane/cache"
@@ -105,7 +106,11 @@ func (e *entries) Set(ctx context.Context, writes []cache.Write) ([]cache.Writte
 	}
 	if plain {
 		for part := range parts(lastOfEach(order, func(i int) string { return writes[i].Key }), size) {
-			if err := e.t.store.exec(ctx, "SELECT cache_put($1, $2, $3, $4, $5, $6, $7)", args(part)...); err != nil {
+			sql := plainSet
+			if slices.ContainsFunc(part, func(i int) bool { return writes[i].TTL > 0 }) {
+				sql = "SELECT cache_put($1, $2, $3, $4, $5, $6, $7)" // which sweeps, too
+			}
+			if err := e.t.store.exec(ctx, sql, args(part)...); err != nil {
 				return nil, e.t.fault(err, op, "")
 			}
 		}
@@ -128,6 +133,13 @@ func (e *entries) Set(ctx context.Context, writes []cache.Write) ([]cache.Writte
 	}
 	return written, nil
 }
+
+// plainSet is what cache_put does, without the sweep.
+const plainSet = `INSERT INTO entry (ns, key, value, flags, revision, created, expires)
+SELECT $1, u.key, u.value, u.flags, u.revision, $2, ends_in(u.ttl)
+FROM unnest($3::bytea[], $4::bytea[], $5::smallint[], $6::bigint[], $7::bytea[]) AS u(key, value, flags, ttl, revision)
+ON CONFLICT (ns, key) DO UPDATE SET value = excluded.value, flags = excluded.flags, revision = excluded.revision,
+  created = excluded.created, expires = excluded.expires`
 
 // lastOfEach leaves, of neighbours with the same name, the last one: it would replace the others at once.
 func lastOfEach(order []int, name func(i int) string) []int {

@@ -173,18 +173,23 @@ func (b *bus) hand(all []*subscription, l letter, at time.Time) {
 	}
 }
 
-// fetchAtOnce is how many parcels are fetched together.
-const fetchAtOnce = 8
+// So many parcels, or bytes of them, are fetched together.
+const (
+	fetchAtOnce = 256
+	fetchBytes  = 8 << 20
+)
 
 // fetch reads the parcels of the next arrivals, up to the next change of who is there. What is missing was too old.
 func (b *bus) fetch(next []arrival) map[messageID][]byte {
 	var ids [][]byte
+	bytes := 0
 	for _, a := range next {
-		if a.live != nil || len(ids) == fetchAtOnce {
+		if a.live != nil || len(ids) == fetchAtOnce || bytes > fetchBytes {
 			break
 		}
 		if f, parcel, err := readNote(a.note); a.note != "" && err == nil && parcel && len(b.matching(f.subject, nil)) > 0 {
 			ids = append(ids, f.id[:])
+			bytes += f.length()
 		}
 	}
 	fetched := make(map[messageID][]byte, len(ids))

@@ -12,7 +12,7 @@ import (
 
 // A message travels as a frame: a version, its identity, subject, sender, numbers, headers, and the payload to the end. In
 // a notification, which is text of less than 8,000 bytes, the frame stands in base64 behind "m ". One that does not fit is
-// kept as a parcel, and the notification is "p " with the same frame up to the headers, in which nothing follows.
+// kept as a parcel, and the notification is "p " with the same frame as far as the subject, and then the whole one's length.
 const (
 	frameVersion = 1
 	// longestFrame leaves room: base64 makes four bytes of three.
@@ -73,10 +73,17 @@ func note(whole []byte, id messageID, subject string) (text string, parcel bool)
 		return "m " + base64.StdEncoding.EncodeToString(whole), false
 	}
 	label := appendText(append([]byte{frameVersion}, id[:]...), subject)
+	label = binary.AppendUvarint(label, uint64(len(whole)))
 	return "p " + base64.StdEncoding.EncodeToString(label), true
 }
 
-// readNote takes a notification apart. Of a parcel the frame has only its identity and subject.
+// length is that of the whole frame, of which this is the label.
+func (f *frame) length() int {
+	r := reader{left: f.body}
+	return int(min(r.uvarint(), 2*maxMessage))
+}
+
+// readNote takes a notification apart. Of a parcel the frame has only its identity and subject, and its length.
 func readNote(text string) (f frame, parcel bool, err error) {
 	kind, encoded, _ := strings.Cut(text, " ")
 	if kind != "m" && kind != "p" {
