@@ -7,7 +7,7 @@ TOOLS  = $(GO) tool -modfile=internal/tools/go.mod
 RACE  ?= -race
 COUNT ?= 1
 
-.PHONY: all deps build cross lint test cluster short fuzz saboteurs generate proto bench demo clean
+.PHONY: all deps build cross lint test cluster postgres short fuzz saboteurs generate proto bench demo clean
 
 all: lint build test
 
@@ -42,6 +42,9 @@ test: deps ## every test, with real Redis servers that the tests start and stop
 
 cluster: ## the suite on three NATS servers that form a cluster
 	BACKPLANE_REQUIRE=nats-cluster $(GO) test -count=$(COUNT) -timeout=20m -run TestConformanceOfACluster ./transports/nats
+
+postgres: ## the example transport on PostgreSQL: lint, and its tests with servers that they start (apt-get install postgresql)
+	cd examples/transports/postgres && $(GO) vet ./... && BACKPLANE_REQUIRE=postgres $(GO) test $(RACE) -count=$(COUNT) -timeout=30m ./...
 
 short: ## what runs without any server
 	$(GO) test -count=1 ./...

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -119,12 +120,13 @@ func BenchmarkQueue(b *testing.B) {
 					b.ReportMetric(float64(batch*b.N)/b.Elapsed().Seconds(), "tasks/s")
 				})
 				var worker, numbers atomic.Int64
-				workers := sync.Pool{New: func() any { return fmt.Sprint("worker", worker.Add(1)) }}
+				workers := sync.Pool{New: func() any { name := fmt.Sprint("worker", worker.Add(1)); return &name }}
 				b.Run("claim+settle", func(b *testing.B) {
 					fill(b, q, batch*b.N)
 					shared(b, 4, func(int) error {
-						name := workers.Get().(string)
-						defer workers.Put(name)
+						named := workers.Get().(*string)
+						defer workers.Put(named)
+						name := *named
 						claimed, err := q.Claim(b.Context(), queue.Claim{Worker: name, Queues: []string{"q"}, Max: batch})
 						if err != nil {
 							return err
@@ -141,6 +143,51 @@ func BenchmarkQueue(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkTextbook is the queue that many have written for themselves: a table, SKIP LOCKED, no leases, priorities, counts
+// or repeats.
+func BenchmarkTextbook(b *testing.B) {
+	server := benched(b)
+	pool, err := pgxpool.New(b.Context(), server.URL()+"&pool_max_conns=16")
+	require.NoError(b, err)
+	b.Cleanup(pool.Close)
+	_, err = pool.Exec(b.Context(), `CREATE TABLE job (id bigserial PRIMARY KEY, active boolean NOT NULL DEFAULT false, payload bytea);
+		CREATE INDEX ON job (id) WHERE NOT active`)
+	require.NoError(b, err)
+	payloads := make([][]byte, 100)
+	for i := range payloads {
+		payloads[i] = make([]byte, 100)
+	}
+	enqueue := func(int) error {
+		_, err := pool.Exec(b.Context(), "INSERT INTO job (payload) SELECT unnest($1::bytea[])", payloads)
+		return err
+	}
+	b.Run("batch=100/enqueue", func(b *testing.B) {
+		shared(b, 4, enqueue)
+		b.ReportMetric(100*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+	})
+	b.Run("batch=100/claim+settle", func(b *testing.B) {
+		for range b.N {
+			require.NoError(b, enqueue(0))
+		}
+		shared(b, 4, func(int) error {
+			rows, err := pool.Query(b.Context(), `UPDATE job SET active = true WHERE id = ANY (ARRAY(
+				SELECT id FROM job WHERE NOT active ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED)) RETURNING id, payload`)
+			if err != nil {
+				return err
+			}
+			var id int64
+			var payload []byte
+			var ids []int64
+			if _, err := pgx.ForEachRow(rows, []any{&id, &payload}, func() error { ids = append(ids, id); return nil }); err != nil {
+				return err
+			}
+			_, err = pool.Exec(b.Context(), "DELETE FROM job WHERE id = ANY ($1)", ids)
+			return err
+		})
+		b.ReportMetric(100*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+	})
 }
 
 func fill(b *testing.B, q *queue.Backend, n int) {
