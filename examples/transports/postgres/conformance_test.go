@@ -1,110 +1,17 @@
 package postgres_test
 
 import (
-	"context"
-	"log/slog"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/gobackplane/backplane/conformance"
+	"github.com/gobackplane/backplane/examples/transports/postgres/internal/pgsuite"
 	"github.com/gobackplane/backplane/examples/transports/postgres/internal/pgtest"
 	"github.com/gobackplane/backplane/transports"
 )
 
-// TestConformance runs the suite with every node behind a link of its own.
+// TestConformance runs the whole suite on the transport as it is linked in. cmd/backplane-postgres does the same through
+// the plugin.
 func TestConformance(t *testing.T) {
 	clock := pgtest.NewClock(t)
 	server := pgtest.Start(t, pgtest.Options{Clock: clock})
-
-	conformance.Test(t, conformance.Harness{
-		New: func(t conformance.T) conformance.Cluster {
-			f := &faulty{server: server, open: openHere}
-			if clock == nil {
-				return f
-			}
-			t.Cleanup(func() { require.NoError(t, clock.Reset()) })
-			return &movable{f, clock}
-		},
-		Timing: timing,
-	}, conformance.Parallel(2))
-}
-
-// timing is for busy machines.
-var timing = conformance.Timing{Case: 2 * time.Minute, Wait: 30 * time.Second, Prompt: 5 * time.Second}
-
-func openHere(ctx context.Context, s transports.Settings) (transports.Transport, error) {
-	return transports.Open(ctx, s)
-}
-
-// faulty is a cluster whose server and links can be made to fail.
-type faulty struct {
-	server *pgtest.Server
-	open   func(context.Context, transports.Settings) (transports.Transport, error)
-
-	mu    sync.Mutex
-	links []*pgtest.Proxy // by node
-}
-
-func (f *faulty) Open(t conformance.T, namespace string) transports.Transport {
-	link, err := pgtest.NewProxy(f.server.Addr())
-	require.NoError(t, err)
-	t.Cleanup(link.Close)
-	f.mu.Lock()
-	f.links = append(f.links, link)
-	f.mu.Unlock()
-	node, err := f.open(t.Context(), transports.Settings{URL: f.server.URLAt(link.Addr()), Namespace: namespace, Logger: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
-	return node
-}
-
-func (f *faulty) link(node int) *pgtest.Proxy {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.links[node]
-}
-
-func (f *faulty) Restart(ctx context.Context) error {
-	f.server.Kill() // without a goodbye: what it has acknowledged is on the disk
-	return f.server.Restart(ctx)
-}
-
-func (f *faulty) Partition(_ context.Context, node int) (heal func(), err error) {
-	link := f.link(node)
-	link.Swallow(true)
-	return func() { link.Swallow(false) }, nil
-}
-
-func (f *faulty) Cut(_ context.Context, node int) error {
-	f.link(node).Cut()
-	return nil
-}
-
-// Crash takes the node off the store for good, which to the store and to all others is the same as its end.
-func (f *faulty) Crash(_ context.Context, node int) error {
-	link := f.link(node)
-	link.Refuse(true)
-	link.Cut()
-	return nil
-}
-
-func (f *faulty) Pause(context.Context) (resume func(), err error) {
-	if err := f.server.Pause(); err != nil {
-		return nil, err
-	}
-	return f.server.Resume, nil
-}
-
-// movable is one whose server's clock can be moved too.
-type movable struct {
-	*faulty
-	clock *pgtest.Clock
-}
-
-func (m *movable) AdvanceClock(d time.Duration) {
-	if err := m.clock.Advance(d); err != nil {
-		panic(err)
-	}
+	pgsuite.Run(t, server, clock, transports.Open)
 }
