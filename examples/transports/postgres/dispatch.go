@@ -121,7 +121,9 @@ func (b *bus) dispatch(all []arrival) {
 		}
 		f, parcel, err := readNote(a.note)
 		if err != nil {
-			b.t.log.Error("postgres: a message was dropped: it cannot be decoded", "error", err)
+			if before, due := b.undecodable.due(); due {
+				b.t.log.Error("postgres: a message was dropped: it cannot be decoded", "error", err, "more", before)
+			}
 			continue
 		}
 		if found = b.matching(f.subject, found[:0]); len(found) == 0 {
@@ -207,7 +209,9 @@ func (b *bus) fetch(next []arrival) map[messageID][]byte {
 		if err == nil {
 			break
 		}
-		b.t.log.Warn("postgres: messages could not be fetched; trying again", "messages", len(ids), "error", b.t.fault(err, "", ""))
+		if before, due := b.unfetched.due(); due {
+			b.t.log.Warn("postgres: messages could not be fetched; trying again", "messages", len(ids), "error", b.t.fault(err, "", ""), "more", before)
+		}
 		pause(b.t.life, 100*time.Millisecond)
 	}
 	return fetched

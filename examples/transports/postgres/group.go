@@ -24,6 +24,8 @@ type elections struct {
 	bus    *bus
 	ticket []byte // this node's
 
+	complaints sparing
+
 	mu      sync.Mutex
 	queue   []ballot
 	bytes   int
@@ -109,7 +111,7 @@ func (e *elections) begin() []ballot {
 	return ballots
 }
 
-// key identifies a message within a group, in all nodes alike. The length keeps the group's name and what follows apart.
+// election identifies a message within a group, in all nodes alike. The length keeps the group's name and what follows apart.
 func (b *ballot) election() []byte {
 	key := binary.AppendUvarint(nil, uint64(len(b.group)))
 	key = append(key, b.group...)
@@ -158,14 +160,13 @@ func (e *elections) vote(ballots []ballot) {
 			clear(ballots)
 			return
 		}
-		e.bus.t.log.Warn("postgres: an election for a group failed; asking again", "messages", len(order), "error", e.bus.t.fault(err, "", ""))
+		if before, due := e.complaints.due(); due {
+			e.bus.t.log.Warn("postgres: an election for a group failed; asking again", "messages", len(order), "error", e.bus.t.fault(err, "", ""), "more", before)
+		}
 		pause(e.bus.t.life, 50*time.Millisecond)
 	}
 	for i := range ballots {
-		if ballots[i].letter.frame == nil {
-			continue
-		}
-		if !won[i] {
+		if ballots[i].letter.frame != nil && !won[i] {
 			ballots[i].letter = letter{}
 		}
 	}

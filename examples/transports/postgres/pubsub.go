@@ -28,6 +28,8 @@ type bus struct {
 	votes   *elections
 	inbox   inbox
 
+	undecodable, unfetched sparing
+
 	mu      sync.Mutex
 	literal map[string][]*subscription
 	wild    []*subscription

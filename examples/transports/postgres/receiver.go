@@ -22,6 +22,8 @@ type receiver struct {
 	silence  time.Duration
 	channels channels
 
+	complaints sparing
+
 	mu        sync.Mutex
 	consumers map[string]consumer // by channel: all that were ever asked for
 	requests  []*request          // to go with the next statement
@@ -142,7 +144,10 @@ func (r *receiver) run() {
 		if r.t.life.Err() != nil {
 			break
 		}
-		r.t.log.Warn("postgres: no connection for notifications; making another", "address", r.t.address, "error", err)
+		err = notTheCallers(err)
+		if before, due := r.complaints.due(); due {
+			r.t.log.Warn("postgres: no connection for notifications; making another", "address", r.t.address, "error", err, "more", before)
+		}
 		r.failWaiting(attempt, err)
 		lost = lost || l != nil
 		timer := time.NewTimer(pause)

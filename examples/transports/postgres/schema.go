@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -79,7 +80,7 @@ func install(ctx context.Context, tx pgx.Tx, schema string) error {
 func (t *Transport) number(ctx context.Context, namespace string) error {
 	const find = "SELECT id FROM namespace WHERE name = $1"
 	err := t.store.row(ctx, find, []any{namespace}, &t.ns)
-	if err == nil || err != pgx.ErrNoRows {
+	if !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
 	if err := t.store.exec(ctx, "INSERT INTO namespace (name) VALUES ($1) ON CONFLICT DO NOTHING", namespace); err != nil {

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package pgsuite runs the conformance suite on a PostgreSQL server with all of its hooks, for the transport that is linked in
 // and for the one behind a plugin alike.
 package pgsuite

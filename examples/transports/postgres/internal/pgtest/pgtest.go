@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package pgtest gives tests a PostgreSQL server of their own, on a free port and in a temporary folder, and links to it
 // that can be made to fail. A server lives for one test and what is below it.
 package pgtest

@@ -1,9 +1,10 @@
+//go:build unix
+
 package pgtest
 
 import (
 	"net"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -17,27 +18,11 @@ type Proxy struct {
 	pairs   map[*pair]struct{}
 	swallow bool
 	refuse  bool
-	delay   time.Duration
 	closed  bool
 }
 
 // pair is one connection through the proxy.
 type pair struct{ client, server net.Conn }
-
-// StartProxy listens on a free port until the test ends.
-func StartProxy(t interface {
-	Helper()
-	Fatal(...any)
-	Cleanup(func())
-}, target string) *Proxy {
-	t.Helper()
-	p, err := NewProxy(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
-	return p
-}
 
 // NewProxy listens on a free port of the loopback and forwards to the target.
 func NewProxy(target string) (*Proxy, error) {
@@ -50,8 +35,6 @@ func NewProxy(target string) (*Proxy, error) {
 	return p, nil
 }
 
-var _ = testing.TB(nil) // a testing.TB will do for StartProxy
-
 // Addr is host:port.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
@@ -61,9 +44,6 @@ func (p *Proxy) Swallow(on bool) { p.set(func() { p.swallow = on }) }
 
 // Refuse resets new connections at once.
 func (p *Proxy) Refuse(on bool) { p.set(func() { p.refuse = on }) }
-
-// Delay holds each direction up.
-func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
 
 func (p *Proxy) set(change func()) {
 	p.mu.Lock()
@@ -142,8 +122,7 @@ func (p *Proxy) forward(c *pair, from, to net.Conn) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
-		swallow, delay := p.state()
-		time.Sleep(delay)
+		swallow, _ := p.state()
 		if n > 0 && !swallow {
 			if _, failed := to.Write(buffer[:n]); failed != nil {
 				err = failed
@@ -152,23 +131,16 @@ func (p *Proxy) forward(c *pair, from, to net.Conn) {
 		if err == nil {
 			continue
 		}
-		for swallow && !p.over() {
+		for over := false; swallow && !over; swallow, over = p.state() {
 			time.Sleep(5 * time.Millisecond)
-			swallow, _ = p.state()
 		}
 		c.reset()
 		return
 	}
 }
 
-func (p *Proxy) state() (swallow bool, delay time.Duration) {
+func (p *Proxy) state() (swallow, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.swallow, p.delay
-}
-
-func (p *Proxy) over() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closed
+	return p.swallow, p.closed
 }
