@@ -35,6 +35,7 @@ func TestOpenTellsWhatIsWrong(t *testing.T) {
 		"no schema":         {"postgres://h/d?schema=pg_x", nil, fault.Invalid, "no schema's name"},
 		"no URL":            {"postgres://u:secret@h:x/d", nil, fault.Invalid, "the URL cannot be parsed"},
 		"nobody there":      {"postgres://u:secret@127.0.0.1:1/d?attempts=2", nil, fault.Unavailable, "attempt 2 of 2 failed: no answer from the server at 127.0.0.1:1/d"},
+		"nobody at both":    {"postgres://u:secret@127.0.0.1:1,127.0.0.1:2/d?attempts=1", nil, fault.Unavailable, "127.0.0.1:2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := transports.OpenURL(t.Context(), c.url, transports.Settings{Namespace: "n", Options: c.options, Logger: quiet})
