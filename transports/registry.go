@@ -116,7 +116,9 @@ func Redact(address string) string {
 	misplaced := strings.Contains(u.Opaque+u.Path+u.Fragment, "@")
 	for name := range query {
 		misplaced = misplaced || strings.Contains(name, "@")
-		if n := strings.ToLower(name); strings.Contains(n, "pass") || strings.Contains(n, "secret") || strings.Contains(n, "token") || strings.Contains(n, "key") {
+		n := strings.ToLower(name)
+		nested := n == "url" || n == "env" || n == "options" // a plugin's, with secrets of its own
+		if nested || strings.Contains(n, "pass") || strings.Contains(n, "secret") || strings.Contains(n, "token") || strings.Contains(n, "key") {
 			query.Set(name, "xxxxx")
 		}
 	}

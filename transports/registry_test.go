@@ -51,6 +51,7 @@ func TestRedactHidesSecrets(t *testing.T) {
 	require.NotContains(t, transports.Redact("redis://h?password=secret&db=1"), "secret")
 	require.NotContains(t, transports.Redact("://u:secret@h"), "secret")
 	for _, address := range []string{
+		"plugin:/bin/x?url=redis%3A%2F%2Fu%3Asecret%40h", "plugin:/bin/x?env=PASS%3Dsecret", "plugin:/bin/x?options=%7B%22a%22%3A%22secret%22%7D",
 		"redis:u:1secret@h", "redis:/u:1secret@h", "redis:///u:1secret@h", "redis://u:1/secret@h", "redis://u:1?secret@h", "redis://u:1#secret@h",
 	} {
 		require.NotContains(t, transports.Redact(address), "secret", address)

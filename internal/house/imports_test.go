@@ -34,8 +34,8 @@ var may = map[string][]string{
 	"conformance":              {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
 	"conformance/saboteurs":    {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "conformance"},
 	"backplane":                {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports"},
-	"cmd":                      {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "transports/redis", "transports/nats", "transports/nats/embedded", "conformance", "backplane"},
-	"examples":                 {"fault", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "transports/redis", "transports/nats", "transports/nats/embedded", "conformance", "backplane"},
+	"cmd":                      {"fault", "internal", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "transports/redis", "transports/nats", "transports/nats/embedded", "transports/plugin", "conformance", "backplane"},
+	"examples":                 {"fault", "cache", "queue", "pubsub", "rpc", "transports", "transports/memory", "transports/redis", "transports/nats", "transports/nats/embedded", "transports/plugin", "conformance", "backplane"},
 }
 
 type listed struct {
