@@ -75,6 +75,7 @@ func (p *Peer) takeNumber(f envelope.Opened) bool {
 	case !ok:
 	case kind(f.Kind) == kindCancel:
 		p.running.cancel(key)
+	case p.draining.Load(): // whoever waits is about to hear that we leave, which says more
 	case !p.running.has(key) && !p.assemblies.expects(f.Incarnation, id):
 		p.refuse(inbound{request: request{id: id}, from: member(nil, f)}, fault.Unavailable,
 			"the link was lost during the call: the node never had the request, or its answer was lost")

@@ -368,6 +368,42 @@ func TestARequestThatIsLateIsNotTakenForLost(t *testing.T) {
 	})
 }
 
+func TestANodeThatLeavesIsGoneEvenToThoseWhoAskIt(t *testing.T) {
+	bubble(t, func(t *testing.T, c *cluster) {
+		la := c.link()
+		a, b := c.startOn(la, "a"), c.start("b")
+		require.NoError(t, rpc.Handle(b, "stuck", func(ctx context.Context, _ nothing) (string, error) {
+			<-ctx.Done() // which ends when the node leaves
+			return "", ctx.Err()
+		}))
+		require.NoError(t, rpc.Handle(b, "slow", func(ctx context.Context, _ nothing) (string, error) {
+			<-ctx.Done()
+			time.Sleep(900 * time.Millisecond) // the node waits for it before it says goodbye
+			return "", ctx.Err()
+		}))
+		c.settle(a, b)
+		ended := make(chan error, 2)
+		for _, method := range []string{"stuck", "slow"} {
+			go func() {
+				_, err := rpc.Call[string](background, a, rpc.Node(b.Self().Incarnation), method, nothing{}, rpc.Timeout(time.Hour))
+				ended <- err
+			}()
+		}
+		synctest.Wait()
+		leaving := make(chan error, 1)
+		go func() { leaving <- b.Close() }()
+		for range 40 { // a asks again and again whether b is still at it
+			time.Sleep(250 * time.Millisecond)
+			la.mend()
+		}
+
+		for range 2 {
+			require.Equal(t, fault.NodeGone, fault.CodeOf(<-ended))
+		}
+		require.NoError(t, <-leaving)
+	})
+}
+
 func TestOnlyRepeatableCallsAreRepeated(t *testing.T) {
 	bubble(t, func(t *testing.T, c *cluster) {
 		la := c.link()
