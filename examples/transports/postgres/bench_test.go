@@ -60,7 +60,22 @@ func BenchmarkCache(b *testing.B) {
 	_, err = pool.Exec(b.Context(), "CREATE TABLE plain (key bytea PRIMARY KEY, value bytea)")
 	require.NoError(b, err)
 	value := make([]byte, 100)
-	key := func(i int) string { return fmt.Sprint("key", i%10_000) }
+	const keys = 10_000
+	key := func(i int) string { return fmt.Sprint("key", i%keys) }
+	// Both have all keys before, and the server its first files of WAL.
+	for range 5 {
+		_, err = pool.Exec(b.Context(), `INSERT INTO plain SELECT convert_to('key' || i, 'UTF8'), decode(repeat('00', 100), 'hex')
+			FROM generate_series(0, $1 - 1) i ON CONFLICT (key) DO UPDATE SET value = excluded.value`, keys)
+		require.NoError(b, err)
+		for at := 0; at < keys; at += 1000 {
+			writes := make([]cache.Write, 1000)
+			for i := range writes {
+				writes[i] = cache.Write{Key: key(at + i), Value: value}
+			}
+			_, err := node.Cache().Set(b.Context(), writes)
+			require.NoError(b, err)
+		}
+	}
 	for _, n := range []int{1, 16} {
 		b.Run(fmt.Sprintf("set/%d", n), func(b *testing.B) {
 			shared(b, n, func(i int) error {

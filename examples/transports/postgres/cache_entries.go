@@ -31,13 +31,17 @@ func (e *entries) Get(ctx context.Context, reads []cache.Read) ([]cache.Got, err
 	args := func(part []int) []any {
 		return []any{e.t.ns, pick(part, func(i int) []byte { return []byte(reads[i].Key) })}
 	}
-	if guarded {
+	switch {
+	case guarded:
 		sql = "SELECT * FROM cache_get($1, $2, $3, $4)"
 		plain := args
 		args = func(part []int) []any {
 			holders, fences := guards(part, func(i int) cache.Guard { return reads[i].Guard })
 			return append(plain(part), holders, fences)
 		}
+	case len(order) == 1:
+		sql = singleGet
+		args = func(part []int) []any { return []any{e.t.ns, []byte(reads[part[0]].Key)} }
 	}
 	c := call{op: op, sql: sql, args: args, more: []any{&value, &flags, &revision, &created, &expires}}
 	c.each = func(i int) error {
@@ -58,6 +62,10 @@ func (e *entries) Get(ctx context.Context, reads []cache.Read) ([]cache.Got, err
 	}
 	return got, nil
 }
+
+// singleGet is plainGet of one key, which is most of them, without taking an array apart.
+const singleGet = `SELECT 1, 0, NULL::bytea, NULL::bigint, NULL::timestamptz, value, flags, revision, created, expires
+FROM entry WHERE ns = $1 AND key = $2 AND (expires IS NULL OR expires > clock_timestamp())`
 
 // The lateral query with its OFFSET is one probe of the index for each key, whatever the planner believes of the table.
 const plainGet = `SELECT u.n::int, 0, NULL::bytea, NULL::bigint, NULL::timestamptz, e.value, e.flags, e.revision, e.created, e.expires
