@@ -21,14 +21,6 @@ import (
 	"github.com/gobackplane/backplane/transports/plugin"
 )
 
-// kill ends the plugin's process without a goodbye.
-func kill(t *testing.T, p *plugin.Program) {
-	t.Helper()
-	process, err := running(p)
-	require.NoError(t, err)
-	require.NoError(t, process.Kill())
-}
-
 // serves waits until calls work again.
 func serves(t *testing.T, node transports.Transport) {
 	t.Helper()
@@ -59,7 +51,7 @@ func TestEntriesLocksAndTasksOutliveTheirPlugin(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, claimed.Tasks, 1)
 
-	kill(t, p)
+	require.NoError(t, kill(t.Context(), p))
 	serves(t, node)
 
 	got, err := node.Cache().Get(t.Context(), []cache.Read{{Key: "k", Expiry: true}})
@@ -125,7 +117,7 @@ func TestWhatWasAnsweredIsKept(t *testing.T) {
 	for range kills {
 		before := acknowledged.Load()
 		require.Eventually(t, func() bool { return acknowledged.Load() > before+50 }, slow, time.Millisecond, "no work is done")
-		kill(t, p)
+		require.NoError(t, kill(t.Context(), p))
 	}
 	before := acknowledged.Load()
 	require.Eventually(t, func() bool { return acknowledged.Load() > before+50 }, slow, time.Millisecond, "no work is done")

@@ -100,13 +100,28 @@ func running(p *plugin.Program) (*os.Process, error) {
 	return os.FindProcess(pid)
 }
 
-// Restart kills the plugin, and returns when the next process serves the file.
-func (s *store) Restart(ctx context.Context) error {
-	p, err := running(s.plugin)
+// kill ends a plugin's process without a goodbye, and returns when its host has noticed.
+func kill(ctx context.Context, p *plugin.Program) error {
+	process, err := running(p)
 	if err != nil {
 		return err
 	}
-	if err := p.Kill(); err != nil {
+	if err := process.Kill(); err != nil {
+		return err
+	}
+	for p.PID() == process.Pid {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Restart kills the plugin, and returns when the next process serves the file.
+func (s *store) Restart(ctx context.Context) error {
+	if err := kill(ctx, s.plugin); err != nil {
 		return err
 	}
 	node, err := openSoon(ctx, s.plugin, on(s.file, "restarted"))
