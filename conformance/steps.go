@@ -26,9 +26,11 @@ var stepOrder = []step{
 	{Step{Name: "delete", Title: "Delete, and revisions that never repeat", Needs: NeedsCache}, []string{
 		"cache/delete", "cache/revision", "transport/namespaces/entries-*",
 	}},
-	{Step{Name: "conditions", Title: "If: conditions, in one atomic step with the write", Needs: NeedsCache}, []string{"cache/condition"}},
+	{Step{Name: "conditions", Title: "If: conditions, in one atomic step with the write", Needs: NeedsCache}, []string{
+		"cache/condition", "cache/revision/does-not-repeat-after-*",
+	}},
 	{Step{Name: "lifetimes", Title: "TTL and Touch: never early, no later than declared", Needs: NeedsCache}, []string{
-		"cache/lifetime", "cache/touch",
+		"cache/lifetime", "cache/touch", "cache/entry/a-write-replaces-*", "cache/condition/if-absent-leaves-*",
 	}},
 	{Step{Name: "counters", Title: "Add: counters", Needs: NeedsCache}, []string{"cache/counter"}},
 	{Step{Name: "keys", Title: "Keys: listing by prefix, in pages", Needs: NeedsCache}, []string{
@@ -38,7 +40,9 @@ var stepOrder = []step{
 	{Step{Name: "locks", Title: "Acquire, Renew, Release: leases with fences", Needs: NeedsCache}, []string{
 		"cache/lock", "cache/entry/lock-*", "transport/namespaces/locks-*",
 	}},
-	{Step{Name: "guards", Title: "Guard: heed the lock of the key's own name", Needs: NeedsCache}, []string{"cache/guard"}},
+	{Step{Name: "guards", Title: "Guard: heed the lock of the key's own name", Needs: NeedsCache}, []string{
+		"cache/guard", "cache/lock/unusual-holders-*", "cache/lock/a-history-*",
+	}},
 	{Step{Name: "cache", Title: "the whole cache: batches, closing, contexts, many callers", Needs: NeedsCache}, []string{
 		"cache", "cache/entry/the-longest-key-*", "cache/entry/a-longer-key-*", "cache/entry/an-empty-key-*",
 		"cache/lifetime/too-short-*", "cache/lifetime/the-longest-*", "transport",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ import (
 
 type conformanceFlags struct {
 	transport, config string
+	plugin            string
+	steps             bool
 	run               string
 	list              bool
 	repeat, parallel  int
@@ -41,7 +44,7 @@ type conformanceFlags struct {
 func conformanceCommand() *cobra.Command {
 	var f conformanceFlags
 	cmd := &cobra.Command{
-		Use:   "conformance (--transport URL | --config FILE)",
+		Use:   "conformance (--transport URL | --plugin PROGRAM | --config FILE)",
 		Short: "Check that a transport keeps its promises",
 		Long: `Check that a transport keeps its promises, each in a fresh namespace of its own.
 
@@ -57,7 +60,9 @@ was interrupted some may remain.`,
   backplane conformance --transport memory: --run cache/lock
   backplane conformance --transport redis://127.0.0.1:6379 --faults --restart-command 'docker restart -t 0 r1' --require-hooks
   backplane conformance --transport nats://127.0.0.1:4222 --soak 10m --report soak.html
-  backplane conformance --config backplane.yaml --report report.html --report junit.xml`,
+  backplane conformance --config backplane.yaml --report report.html --report junit.xml
+  backplane conformance --plugin ./mystore --steps
+  backplane conformance --plugin ./backplane-postgres --transport postgres://127.0.0.1/shop`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.shuffled = cmd.Flags().Changed("shuffle")
@@ -65,10 +70,12 @@ was interrupted some may remain.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.transport, "transport", "", "the transport's URL")
+	flags.StringVar(&f.transport, "transport", "", "the transport's URL; with --plugin, the URL that the plugin gets")
+	flags.StringVar(&f.plugin, "plugin", "", "a plugin's program: its nodes are opened in one process of it")
 	flags.StringVar(&f.config, "config", "", "a config file: each concern is checked on the transport that it uses")
 	flags.StringVar(&f.run, "run", "", "run only the cases below this name; * stands for part of a name, a comma separates several")
 	flags.BoolVar(&f.list, "list", false, "list the cases with their promises, and run none")
+	flags.BoolVar(&f.steps, "steps", false, "go step by step, as a transport is written, and stop at the first step in which a case fails")
 	flags.IntVar(&f.repeat, "repeat", 1, "run each case so often; the first failure ends it")
 	flags.IntVar(&f.parallel, "parallel", 8, "run so many cases at once; those that need hooks run alone")
 	flags.Uint64Var(&f.seed, "shuffle", 0, "run the cases in another order, which the seed decides; without one it is drawn, and printed")
@@ -95,8 +102,10 @@ func (f conformanceFlags) check(ctx context.Context, out, progress io.Writer) er
 	switch {
 	case !ok:
 		return fmt.Errorf("--format %q: write text, json, junit, markdown, html or badge", f.format)
-	case f.transport == "" && f.config == "":
-		return errors.New("what is to be checked? Give --transport URL or --config FILE")
+	case f.transport == "" && f.config == "" && f.plugin == "":
+		return errors.New("what is to be checked? Give --transport URL, --plugin PROGRAM or --config FILE")
+	case f.plugin != "" && f.config != "":
+		return errors.New("--plugin and --config exclude each other; a config names the plugin's program itself")
 	case f.transport != "" && f.config != "":
 		return errors.New("--transport and --config exclude each other; give one of them")
 	case f.repeat < 1:
@@ -108,16 +117,27 @@ func (f conformanceFlags) check(ctx context.Context, out, progress io.Writer) er
 	case f.soak < 0:
 		return fmt.Errorf("--soak %v: a time such as 10m is expected", f.soak)
 	}
+	if err := f.checkSteps(); err != nil {
+		return err
+	}
 	files, err := reportFiles(f.reports)
 	if err != nil {
 		return err
 	}
-	harness, name, err := f.harness(ctx)
+	t, stop, err := f.target(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	harness, name, err := f.harness(ctx, t)
 	if err != nil {
 		return err
 	}
 	if !f.log {
 		slog.SetDefault(slog.New(slog.DiscardHandler))
+	}
+	if f.steps {
+		return f.walk(ctx, harness, out, progress)
 	}
 	report := conformance.Run(ctx, harness, append(f.options(progress), showProgress(progress))...)
 	report.Transport = name
@@ -190,24 +210,27 @@ func (f conformanceFlags) listCases(out io.Writer) error {
 	return nil
 }
 
+// target is what the flags name. stop ends what was started for it.
+func (f conformanceFlags) target(ctx context.Context) (t target, stop func(), err error) {
+	stop = func() {}
+	switch {
+	case f.plugin != "":
+		return f.startPlugin(ctx)
+	case f.config != "":
+		config, err := backplane.Load(f.config)
+		return configured(config), stop, err
+	}
+	return lone(transports.Settings{URL: f.transport}), stop, nil
+}
+
 // harness opens the target once before the suite does, so that a wrong address is one clear error and not hundreds of
 // failed cases.
-func (f conformanceFlags) harness(ctx context.Context) (conformance.Harness, string, error) {
-	t, name := lone(transports.Settings{URL: f.transport}), f.config
-	if f.config != "" {
-		config, err := backplane.Load(f.config)
-		if err != nil {
-			return conformance.Harness{}, "", err
-		}
-		t = configured(config)
-	}
+func (f conformanceFlags) harness(ctx context.Context, t target) (conformance.Harness, string, error) {
 	first, err := t.open(ctx, "conformance", nil)
 	if err != nil {
 		return conformance.Harness{}, "", err
 	}
-	if f.config == "" {
-		name = first.Kind()
-	}
+	name := cmp.Or(f.config, first.Kind())
 	if err := first.Close(); err != nil {
 		return conformance.Harness{}, "", err
 	}

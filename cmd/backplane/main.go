@@ -2,6 +2,7 @@
 //
 //	backplane demo                               a cluster at work, and the proof that nothing was lost
 //	backplane conformance --transport URL        what a transport promises, checked
+//	backplane transport new NAME                 a transport of your own, to begin with
 //	backplane key                                a new key for cluster.keys
 //	backplane version
 package main
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(demoCommand(), demoNodeCommand(), conformanceCommand(), keyCommand(), versionCommand())
+	root.AddCommand(demoCommand(), demoNodeCommand(), conformanceCommand(), transportCommand(), keyCommand(), versionCommand())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})

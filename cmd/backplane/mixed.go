@@ -22,6 +22,9 @@ type detour = func(transports.Settings) (transports.Settings, error)
 type target struct {
 	parts map[string]transports.Settings // by name
 	use   backplane.Use                  // zero: there is one part, for everything
+
+	// through opens a part, where that is not for the registry of transports to do.
+	through transports.Factory
 }
 
 // lone is the target that is one transport.
@@ -48,7 +51,7 @@ func (t target) open(ctx context.Context, namespace string, by detour) (transpor
 		}
 		var part transports.Transport
 		if err == nil {
-			part, err = transports.Open(ctx, settings)
+			part, err = t.openPart(ctx, settings)
 		}
 		if err != nil {
 			return nil, errors.Join(err, m.Close())
@@ -59,6 +62,13 @@ func (t target) open(ctx context.Context, namespace string, by detour) (transpor
 		}
 	}
 	return m, nil
+}
+
+func (t target) openPart(ctx context.Context, s transports.Settings) (transports.Transport, error) {
+	if t.through != nil {
+		return t.through(ctx, s)
+	}
+	return transports.Open(ctx, s)
 }
 
 // mixed offers each concern as the config assigns it.
