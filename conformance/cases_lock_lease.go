@@ -128,7 +128,9 @@ func forgeries(l cache.Lease) []cache.Lease {
 	} {
 		forged := l
 		change(&forged)
-		all = append(all, forged)
+		if forged.Fence > 0 { // 0 is not compared, and fences may begin at 1
+			all = append(all, forged)
+		}
 	}
 	return all
 }
