@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -32,8 +33,10 @@ func Next(ctx context.Context, h Harness, options ...Option) Plan {
 		for i, c := range step.Cases {
 			only[i] = c.Name
 		}
-		// The waivers are for all the steps together: of those for other steps nothing is said here.
-		return Run(ctx, h, append(options, Match(strings.Join(only, ",")))...).Results
+		results := Run(ctx, h, append(slices.Clone(options), Match(strings.Join(only, ",")))...).Results
+		place := func(r Result) int { return slices.Index(only, r.Case.Name) }
+		slices.SortStableFunc(results, func(a, b Result) int { return place(a) - place(b) })
+		return results
 	})
 }
 
@@ -104,7 +107,7 @@ func (s Stage) count(o Outcome) int { return Report{Results: s.Results}.Count(o)
 
 // standing is where a step stands, in a word or two, and why.
 func (s Stage) standing() (word, details string) {
-	good, refused := s.count(Pass), s.count(Refused)
+	good := s.count(Pass)
 	var rest []string
 	if missing := len(s.Step.Cases) - len(s.Results); missing > 0 {
 		rest = append(rest, fmt.Sprintf("%d not run", missing))
@@ -115,15 +118,16 @@ func (s Stage) standing() (word, details string) {
 		}
 	}
 	details = strings.Join(append([]string{fmt.Sprintf("%d of %d pass", good, len(s.Step.Cases))}, rest...), ", ")
+	offered := !slices.ContainsFunc(s.Results, func(r Result) bool { return r.Outcome == Refused && r.Case.Needs == s.Step.Needs })
 	switch {
 	case len(s.Results) == 0:
 		return "not yet", fmt.Sprintf("%d cases", len(s.Step.Cases))
 	case s.count(Fail) > 0:
 		return "NEXT", fmt.Sprintf("%d fail, %s", s.count(Fail), details)
-	case refused == len(s.Results):
-		return "not offered", fmt.Sprintf("%d properly refused", refused)
-	case s.count(NotExercised) == len(s.Results):
-		return "not exercised", fmt.Sprintf("%d cases", len(s.Results))
+	case !offered:
+		return "not offered", fmt.Sprintf("%d properly refused", s.count(Refused))
+	case good == 0:
+		return "not exercised", details
 	}
 	return "done", details
 }

@@ -1,11 +1,13 @@
 package conformance
 
+import "slices"
+
 // Step is a part of the work of writing a transport: promises that can be kept once those of the steps before it are.
 type Step struct {
 	Name  string  // lists
 	Title string  // what there is to write
 	Needs Ability // without it there is nothing to write; empty: every transport needs the step
-	Cases []Case  // in the order of All
+	Cases []Case  // none needs another one to be kept
 }
 
 // step is a Step, and what belongs there beside the cases that need its ability.
@@ -64,7 +66,7 @@ var stepOrder = []step{
 }
 
 // Steps are the cases in the order in which a transport is best written: each step needs nothing that a later one is about.
-// Every case is in one of them.
+// Every case is in one of them, and those about the transport as a whole are its last.
 func Steps() []Step {
 	steps := make([]Step, len(stepOrder))
 	for i, s := range stepOrder {
@@ -73,6 +75,11 @@ func Steps() []Step {
 	for _, c := range All() {
 		i := stepOf(c)
 		steps[i].Cases = append(steps[i].Cases, c)
+	}
+	for i, s := range steps {
+		whole := func(c Case) bool { return c.Concern() == "transport" }
+		parts := slices.DeleteFunc(slices.Clone(s.Cases), whole)
+		steps[i].Cases = append(parts, slices.DeleteFunc(s.Cases, func(c Case) bool { return !whole(c) })...)
 	}
 	return steps
 }

@@ -84,7 +84,7 @@ func TestNextStopsWhereSomethingFails(t *testing.T) {
 	require.Regexp(t, `(?m)^ 3  NEXT  +delete `, text.String())
 	require.Regexp(t, `(?m)^ 4  not yet  +conditions `, text.String())
 	require.Contains(t, text.String(), "still to be written")
-	require.Contains(t, text.String(), "again transport/namespaces/entries-are-isolated!")
+	require.Contains(t, text.String(), "again cache/delete/removes!")
 	require.Empty(t, plan.Stages[3].Results)
 	require.Less(t, strings.Count(text.String(), "\n"), 200, "a person is to read it:\n%s", text.String())
 }
