@@ -162,11 +162,11 @@ func TestBadInputIsToldInOneLineThatNamesTheRemedy(t *testing.T) {
 		"demo --transport memory: --root " + empty + "/nowhere":               "no such file or directory",
 		"demo --transport memory: --root " + oneFile + " --out " + unwritable: "--out: open " + unwritable,
 		"demo --transport redis://127.0.0.1:1 --root " + oneFile:              "attempt 3 of 3 failed: no answer from the server at 127.0.0.1:1",
-		"demo --transport bogus:// --root " + oneFile:                         `unknown transport scheme "bogus"; this program has: memory, nats, nats-embedded, redis`,
+		"demo --transport bogus:// --root " + oneFile:                         `unknown transport scheme "bogus"; this program has: memory, nats, nats-embedded, plugin, redis`,
 		"demo --transport redis --root " + oneFile:                            `write for example "redis://127.0.0.1:6379" or "memory:"`,
 		"demo --transport memory: --cluster a:b --root " + oneFile:            "cluster.name",
 		"demo-node":   "is started by the demo",
-		"conformance": "Give --transport URL or --config FILE",
+		"conformance": "Give --transport URL, --plugin PROGRAM or --config FILE",
 		"conformance --transport memory: --config f.yaml":                 "exclude each other",
 		"conformance --transport memory: --format yaml":                   `--format "yaml": write text, json, junit, markdown, html or badge`,
 		"conformance --transport memory: --run nothing/such":              `--run "nothing/such": no case has such a name`,
@@ -199,7 +199,7 @@ func TestVersionNamesTheTransports(t *testing.T) {
 	code, stdout, _ := invoke(t, "version")
 
 	require.Zero(t, code)
-	require.Regexp(t, `^backplane \S+ go1\S+ \w+/\w+, transports: memory, nats, nats-embedded, redis\n$`, stdout)
+	require.Regexp(t, `^backplane \S+ go1\S+ \w+/\w+, transports: memory, nats, nats-embedded, plugin, redis\n$`, stdout)
 }
 
 func TestKeyIsNewAndHas32Bytes(t *testing.T) {
