@@ -17,8 +17,8 @@ import (
 func (f conformanceFlags) startPlugin(ctx context.Context) (t target, stop func(), err error) {
 	stop = func() {}
 	if info, err := os.Stat(f.plugin); err == nil && info.IsDir() {
-		return t, stop, fmt.Errorf("--plugin %s: that is a folder; give the program, as %s after go build -C %[1]s ./cmd/...",
-			f.plugin, filepath.Join(f.plugin, filepath.Base(f.plugin)))
+		return t, stop, fmt.Errorf("--plugin %s: that is a folder; build the project in it, and give its program, such as %s",
+			f.plugin, filepath.Join(f.plugin, filepath.Base(filepath.Clean(f.plugin))))
 	}
 	config := plugin.Config{Program: f.plugin}
 	if !f.log {

@@ -106,7 +106,7 @@ func TestConformanceOfAPluginIsAskedForProperly(t *testing.T) {
 	t.Parallel()
 	empty := t.TempDir()
 	for args, says := range map[string]string{
-		"--plugin " + empty:                              "that is a folder; give the program",
+		"--plugin " + empty:                              "that is a folder; build the project in it",
 		"--plugin " + filepath.Join(empty, "none"):       "--plugin " + filepath.Join(empty, "none"),
 		"--plugin x --config y":                          "--plugin and --config exclude each other",
 		"--transport memory: --steps --run cache":        "--steps and --run exclude each other",
