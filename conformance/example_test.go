@@ -44,3 +44,15 @@ func ExampleReport_WriteHTML() {
 	fmt.Println(strings.Contains(page.String(), "Every promise that was checked is kept."))
 	// Output: true
 }
+
+// The order in which a transport is best written; Next and TestNext follow it.
+func ExampleSteps() {
+	for _, step := range conformance.Steps()[:4] {
+		fmt.Printf("%s: %s\n", step.Name, step.Title)
+	}
+	// Output:
+	// open: Open, Health, Close, and what it says of itself
+	// entries: Get and Set: what was set is got, by every node
+	// delete: Delete, and revisions that never repeat
+	// conditions: If: conditions, in one atomic step with the write
+}

@@ -1,6 +1,7 @@
 package scaffold_test
 
 import (
+	"encoding/json"
 	"flag"
 	"go/format"
 	"io/fs"
@@ -35,6 +36,24 @@ func TestCopiesAreAsTheyAreElsewhere(t *testing.T) {
 	}
 }
 
+func TestNodeDependsOnWhatTheCopiesImport(t *testing.T) {
+	dependencies := func(text []byte) map[string]string {
+		var p struct {
+			Engines, Dependencies map[string]string
+		}
+		require.NoError(t, json.Unmarshal(text, &p))
+		delete(p.Dependencies, "better-sqlite3") // the example's store
+		p.Dependencies["node"] = p.Engines["node"]
+		return p.Dependencies
+	}
+	example, err := os.ReadFile(root + "examples/transports/node-sqlite/package.json")
+	require.NoError(t, err)
+	files, err := project(t, "my-store", "node").Render()
+	require.NoError(t, err)
+
+	require.Equal(t, dependencies(example), dependencies(files["package.json"]))
+}
+
 // tree is the text of every file by path.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
@@ -53,8 +72,7 @@ func tree(t *testing.T, dir string) map[string]string {
 
 func project(t *testing.T, name, lang string) scaffold.Project {
 	t.Helper()
-	p := scaffold.Project{Name: name, Lang: lang, Dir: filepath.Join(t.TempDir(), name), Version: "v1.2.3"}
-	return p
+	return scaffold.Project{Name: name, Lang: lang, Dir: filepath.Join(t.TempDir(), name), Version: "v1.2.3"}
 }
 
 func TestGoVersionIsThisModules(t *testing.T) {
