@@ -27,6 +27,7 @@ var copies = map[string]string{
 
 func TestCopiesAreAsTheyAreElsewhere(t *testing.T) {
 	for here, elsewhere := range copies {
+		require.DirExists(t, root+elsewhere)
 		if *update {
 			require.NoError(t, os.RemoveAll(here))
 			require.NoError(t, os.CopyFS(here, os.DirFS(root+elsewhere)))
