@@ -51,6 +51,11 @@ var packages = []string{
 	"pubsub", "queue", "rand", "rpc", "strings", "sync", "testing", "time", "transports",
 }
 
+// standard are the first parts of the standard library's import paths. A module that is called so is never found.
+var standard = strings.Fields(`archive bufio builtin bytes cmd cmp compress container context crypto database debug embed
+	encoding errors expvar flag fmt go hash html image index internal io iter log maps math mime net os path plugin reflect
+	regexp runtime slices sort std strconv strings structs sync syscall testing text time unicode unique unsafe vendor weak`)
+
 var (
 	nameForm   = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 	moduleForm = regexp.MustCompile(`^[A-Za-z0-9_~][A-Za-z0-9._~-]*(/[A-Za-z0-9_~][A-Za-z0-9._~-]*)*$`)
@@ -83,6 +88,9 @@ func (p Project) Check() error {
 	}
 	if !moduleForm.MatchString(p.module()) {
 		return fmt.Errorf("--module %q is not the path of a module; write for example example.com/%s", p.Module, p.Name)
+	}
+	if first, _, _ := strings.Cut(p.module(), "/"); slices.Contains(standard, first) {
+		return fmt.Errorf("a module %q would be hidden by Go's standard library; give it another path, such as --module example.com/%s", p.module(), p.Name)
 	}
 	if err := p.checkReplace(); err != nil {
 		return err

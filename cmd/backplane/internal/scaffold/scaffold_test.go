@@ -144,6 +144,7 @@ func TestWhatCannotBeIsRefusedWithARemedy(t *testing.T) {
 		"a keyword":          {func(p *scaffold.Project) { p.Name = "go" }, "my-go"},
 		"an imported name":   {func(p *scaffold.Project) { p.Name = "cache" }, "my-cache"},
 		"a language":         {func(p *scaffold.Project) { p.Lang = "cobol" }, "go and node"},
+		"a standard package": {func(p *scaffold.Project) { p.Name = "sort" }, "--module example.com/sort"},
 		"a module":           {func(p *scaffold.Project) { p.Module = "https://x" }, "example.com/my-store"},
 		"no release":         {func(p *scaffold.Project) { p.Version = "(devel)" }, "--replace DIR"},
 		"a changed checkout": {func(p *scaffold.Project) { p.Version = "v0.0.0-2026-abc+dirty" }, "--replace DIR"},
