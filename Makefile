@@ -7,7 +7,7 @@ TOOLS  = $(GO) tool -modfile=internal/tools/go.mod
 RACE  ?= -race
 COUNT ?= 1
 
-.PHONY: all deps build cross lint test cluster postgres short fuzz saboteurs generate proto bench demo clean
+.PHONY: all deps build cross lint test cluster postgres node short fuzz saboteurs generate proto bench demo clean
 
 all: lint build test
 
@@ -45,6 +45,9 @@ cluster: ## the suite on three NATS servers that form a cluster
 
 postgres: ## the example transport on PostgreSQL: lint, and its tests with servers that they start (apt-get install postgresql)
 	cd examples/transports/postgres && $(GO) vet ./... && BACKPLANE_REQUIRE=postgres $(GO) test $(RACE) -count=$(COUNT) -timeout=30m ./...
+
+node: ## the example transport on Node.js: lint, and its tests (Node.js 20 or later, and npm)
+	cd examples/transports/node-sqlite && $(GO) vet ./... && BACKPLANE_REQUIRE=node $(GO) test $(RACE) -count=$(COUNT) -timeout=30m -parallel 4 ./...
 
 short: ## what runs without any server
 	$(GO) test -count=1 ./...

@@ -33,7 +33,7 @@ func TestCopiesAreAsTheyAreElsewhere(t *testing.T) {
 			require.NoError(t, os.CopyFS(here, os.DirFS(root+elsewhere)))
 		}
 
-		require.Equal(t, tree(t, root+elsewhere), tree(t, here), "%s is not %s; run: go test -run Copies -update ./cmd/backplane/internal/scaffold", here, elsewhere)
+		require.Equal(t, tree(t, root+elsewhere), tree(t, here), "%s is not %s; run: go test ./cmd/backplane/internal/scaffold -run Copies -update", here, elsewhere)
 	}
 }
 

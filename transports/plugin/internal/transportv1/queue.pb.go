@@ -29,7 +29,7 @@ const (
 	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
 	// Completed; kept for the task's retention with the result.
 	Outcome_OUTCOME_DONE Outcome = 1
-	// Failed: scheduled again after delay with attempts one higher, or dead when that is max_attempts.
+	// Failed: scheduled again after delay with attempts one higher. It is the worker that counts them against max_attempts.
 	Outcome_OUTCOME_RETRY Outcome = 2
 	// Scheduled again after delay, without counting an attempt. An error is kept; with none the last one stays.
 	Outcome_OUTCOME_SNOOZE Outcome = 3

@@ -29,8 +29,8 @@
 //     subjects, groups, senders, addresses, names and values of headers. They need not be UTF-8 and may hold NUL; two are
 //     equal when their bytes are. (In JavaScript buffer.toString("latin1") makes a string that loses nothing and can be a
 //     key of a Map.) Fields of type string are for people, and always UTF-8.
-//   - A duration is a count of nanoseconds. So is a moment, since the Unix epoch; 0 is none. (As a double a moment is
-//     off by 128 ns at most, which nothing minds.)
+//   - A duration is a count of nanoseconds. So is a moment, since the Unix epoch; 0 is none. (A double is off
+//     by up to 128 ns there, and a task must come back as it was given: keep all 64 bits.)
 //   - A field of its own message type that is left out stands for what its comment says, which is always the plain case.
 //   - IDs of requests are the host's. The plugin does nothing with one but repeat it.
 //

@@ -33,11 +33,17 @@ export class Call {
       if (this.ended !== undefined) {
         this.#controller.abort(this.ended);
       } else if (this.deadline < Infinity) {
-        const left = Math.min(this.deadline - performance.now(), longest);
-        this.#timer = setTimeout(() => this.end(outOfTime()), left);
+        this.#watch();
       }
     }
     return this.#controller.signal;
+  }
+
+  /** Ends the call with the caller's patience, and not before: the host takes that for a lie. Timers may be early by a part of 1 ms. */
+  #watch() {
+    if (this.ended) return;
+    const left = Math.min(Math.ceil(this.deadline - performance.now()), longest);
+    this.#timer = setTimeout(() => this.#watch(), left);
   }
 
   /** Ends the call: nobody waits for it any more, or nobody may. The first reason counts. */

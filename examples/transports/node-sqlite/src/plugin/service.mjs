@@ -1,4 +1,5 @@
 // The service that the host calls: it opens nodes, and begins exchanges for them.
+import { isDeepStrictEqual } from 'node:util';
 import { status } from '@grpc/grpc-js';
 import { canceled } from './call.mjs';
 import { Exchange, faultOf } from './exchange.mjs';
@@ -22,7 +23,9 @@ import { Node, closed } from './node.mjs';
 /** @typedef {(error: null, answer: object) => void} Reply */
 
 export class Service {
-  /** @type {Map<string, Node | null>} by their IDs; null: it is being opened */
+  /** @type {Map<string, { request: object, opening: Promise<Node> }>} what was asked for, by the nodes' IDs */
+  #opened = new Map();
+  /** @type {Map<string, Node>} those that are open, by their IDs */
   #nodes = new Map();
 
   /** @param {Transport} transport */
@@ -37,7 +40,8 @@ export class Service {
       Close: this.#unary('close', async (request) => {
         const node = this.#nodes.get(request.node);
         await node?.close();
-        if (node) this.#nodes.delete(request.node);
+        this.#nodes.delete(request.node);
+        this.#opened.delete(request.node);
         return {};
       }),
       Health: this.#unary('health', async (request) => {
@@ -56,8 +60,7 @@ export class Service {
 
   /** Closes all nodes: the plugin ends. */
   async close() {
-    await Promise.all([...this.#nodes.values()].map((node) => node?.close()));
-    this.#nodes.clear();
+    await Promise.all([...this.#nodes.values()].map((node) => node.close()));
   }
 
   /** @param {string} name @param {(request: any) => Promise<object>} work */
@@ -70,19 +73,29 @@ export class Service {
     };
   }
 
+  /**
+   * Opens a node. The same request may come twice: a connection that ends at this moment has gRPC send it again by itself on the
+   * next one. Then both are answered alike.
+   */
   async #open(/** @type {any} */ request) {
-    const { node: id, namespace, url } = request;
-    if (this.#nodes.has(id)) throw new Fault('CONFLICT', `the node ${id} is open already`);
-    const settings = { namespace: checked(namespace), url, options: parsed(request.options) };
-    this.#nodes.set(id, null);
-    try {
-      const backend = await this.transport.open(settings);
-      this.#nodes.set(id, new Node(backend));
-      return { kind: backend.kind, capabilities: { ...backend.capabilities, erase: backend.erase !== undefined } };
-    } catch (error) {
-      this.#nodes.delete(id);
-      throw error;
+    const before = this.#opened.get(request.node);
+    if (before !== undefined && !isDeepStrictEqual(before.request, request)) {
+      throw new Fault('CONFLICT', `the node ${request.node} is open already, with other settings`);
     }
+    const opening = before?.opening ?? this.#begin(request);
+    this.#opened.set(request.node, { request, opening });
+    const { backend } = await opening.catch((error) => {
+      this.#opened.delete(request.node);
+      throw error;
+    });
+    return { kind: backend.kind, capabilities: { ...backend.capabilities, erase: backend.erase !== undefined } };
+  }
+
+  async #begin(/** @type {any} */ request) {
+    const { node: id, namespace, url } = request;
+    const node = new Node(await this.transport.open({ namespace: checked(namespace), url, options: parsed(request.options) }));
+    this.#nodes.set(id, node);
+    return node;
   }
 
   #node(/** @type {string} */ id) {
