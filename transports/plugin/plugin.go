@@ -15,8 +15,8 @@
 //
 // # When the plugin ends
 //
-// It is started again, with growing pauses, and the node is opened in it anew; after several failures in a row it is given
-// up. Meanwhile calls answer Unavailable at once. A call that was under way does too: it may have been done or not, and is
+// It is started again, with growing pauses, and the node is opened in it anew. When five in a row do not start, or end
+// within a second of it, the plugin is given up. Meanwhile calls answer Unavailable at once. A call that was under way does too: it may have been done or not, and is
 // Retryable only if that makes no difference. Subscriptions, watches and listeners are begun again, and each is told that
 // something may be missing (a Gap, a Resync). Locks and leases are as long as the store says: one that keeps them outlives
 // its plugin; one that lost them says so to the next renewal, so that the lock's holder hears of it.
