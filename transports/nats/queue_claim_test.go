@@ -18,6 +18,7 @@ import (
 // TestAClaimThatEndsGivesBackWhatItIsGivenAtThatMoment ends waiting claims behind a slow link at every step of their being
 // given a task: before it is on its way, while it is, while its lease is being written, and while the answer is.
 func TestAClaimThatEndsGivesBackWhatItIsGivenAtThatMoment(t *testing.T) {
+	t.Parallel()
 	const rounds, step = 60, time.Millisecond
 	server := testserver.NATS(t, servers.NATSOptions{Process: true})
 	slow, link, there := slowQueue(t, server)
@@ -68,6 +69,7 @@ func TestAClaimThatEndsGivesBackWhatItIsGivenAtThatMoment(t *testing.T) {
 
 // TestAWorkerThatStopsGivesBackOverASlowLink has giving back take longer than the worker lets its handlers run on.
 func TestAWorkerThatStopsGivesBackOverASlowLink(t *testing.T) {
+	t.Parallel()
 	const tasks = 8
 	server := testserver.NATS(t, servers.NATSOptions{Process: true})
 	slow, link, there := slowQueue(t, server)

@@ -130,6 +130,7 @@ func (d *queueDriver) find(ctx context.Context, op string, all []*grip) (standin
 	if err != nil {
 		return nil, err
 	}
+	var replaced []uint64
 	for i, h := range all {
 		held, ready := found[2*i], found[2*i+1]
 		m := held
@@ -146,11 +147,12 @@ func (d *queueDriver) find(ctx context.Context, op string, all []*grip) (standin
 		p, _, err := readTaskRecord(m.data)
 		if m.seq > 0 && err == nil && h.mark != 0 && p.settled == h.mark {
 			h.err = nil // this very settlement was made before, and its answer was lost
+			replaced = append(replaced, h.at.seq)
 			continue
 		}
 		h.err = d.leaseLost(op, h.ref)
 	}
-	return standing, nil
+	return standing, d.remove(ctx, replaced...)
 }
 
 // from sets what a write needs to take a task from where the claim holds it.

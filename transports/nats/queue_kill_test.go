@@ -36,6 +36,7 @@ func (r *runs) size() int {
 
 // TestKillingTheServerLosesNoTask kills the server under load, again and again, and restarts it with its store.
 func TestKillingTheServerLosesNoTask(t *testing.T) {
+	t.Parallel()
 	const tasks, kills = 1500, 4
 	server := testserver.NATS(t, servers.NATSOptions{Process: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -70,6 +71,7 @@ func TestKillingTheServerLosesNoTask(t *testing.T) {
 
 // TestAKilledWorkersTasksRunElsewhere ends workers without a goodbye while they have tasks in hand.
 func TestAKilledWorkersTasksRunElsewhere(t *testing.T) {
+	t.Parallel()
 	const tasks = 300
 	server := testserver.NATS(t, servers.NATSOptions{Process: true})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
