@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"strconv"
-	"time"
 
 	"github.com/gobackplane/backplane/cache"
 	"github.com/gobackplane/backplane/fault"
@@ -28,7 +27,7 @@ func (e *entries) Add(ctx context.Context, increments []cache.Increment) ([]cach
 		var next record
 		each := &edit{
 			subject: e.store.subject(entryKind, inc.Key), looks: true,
-			decide: func(now time.Time, there stored) (*put, error) {
+			decide: func(now moment, there stored) (*put, error) {
 				version, ends, ok, err := live(there, now)
 				if err != nil {
 					return nil, err
@@ -47,7 +46,7 @@ func (e *entries) Add(ctx context.Context, increments []cache.Increment) ([]cach
 						next.traits &^= traitBornMortal
 					}
 				}
-				return &put{data: next.encode(), ttl: next.left(now)}, nil
+				return &put{data: next.encode(), ttl: next.left(now.at)}, nil
 			},
 			done: func(sequence uint64) { answer.Value, answer.Revision = value, next.revision(sequence) },
 		}

@@ -38,7 +38,7 @@ func (e *entries) Get(ctx context.Context, reads []cache.Read) ([]cache.Got, err
 	if err := e.store.read(ctx, looks); err != nil {
 		return nil, e.failed(ctx, err, getOp, len(reads), func(i int) string { return reads[i].Key })
 	}
-	now := e.store.clock.now()
+	now := e.store.clock.moment()
 	for i, l := range looks {
 		r, g := &reads[places[i]], &got[places[i]]
 		err := l.err
@@ -61,7 +61,7 @@ func (e *entries) lookAt(kind byte, key string, g cache.Guard) *look {
 	return l
 }
 
-func readGot(r *cache.Read, there stored, now time.Time, g *cache.Got) error {
+func readGot(r *cache.Read, there stored, now moment, g *cache.Got) error {
 	version, ends, ok, err := live(there, now)
 	if err != nil || !ok {
 		return err
@@ -78,7 +78,7 @@ func readGot(r *cache.Read, there stored, now time.Time, g *cache.Got) error {
 }
 
 // live reads an entry, if there is one that has not ended.
-func live(m stored, now time.Time) (r record, ends time.Time, ok bool, err error) {
+func live(m stored, now moment) (r record, ends time.Time, ok bool, err error) {
 	if len(m.data) == 0 {
 		return r, ends, false, nil
 	}
@@ -90,7 +90,7 @@ func live(m stored, now time.Time) (r record, ends time.Time, ok bool, err error
 		return r, ends, false, err
 	}
 	ends = r.ends(at)
-	return r, ends, now.Before(ends), nil
+	return r, ends, now.before(ends), nil
 }
 
 // read makes reads, all at once.
@@ -135,7 +135,7 @@ func (s *store) readGuards(ctx context.Context, looks []*look) error {
 	if err := s.readAll(ctx, looks, func(l *look) (string, *stored) { return l.lock, &locks[at[l]] }); err != nil {
 		return err
 	}
-	now := s.clock.now()
+	now := s.clock.moment()
 	var doubtful []*look
 	for i, l := range looks {
 		switch {

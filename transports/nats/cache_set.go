@@ -11,7 +11,7 @@ import (
 var errCondition = fault.New(fault.Conflict, "the condition did not hold")
 
 // holds says why a condition does not hold for what is there, or nil; and what is there.
-func holds(c cache.Condition, there stored, now time.Time) (revision cache.Revision, err error) {
+func holds(c cache.Condition, there stored, now moment) (revision cache.Revision, err error) {
 	version, _, ok, err := live(there, now)
 	if err != nil {
 		return "", err
@@ -38,7 +38,7 @@ func (e *entries) Set(ctx context.Context, writes []cache.Write) ([]cache.Writte
 		version := newRecord(w.Flags, w.Value, w.TTL)
 		each := &edit{
 			subject: e.store.subject(entryKind, w.Key), looks: !w.If.IsAlways(),
-			decide: func(now time.Time, there stored) (*put, error) {
+			decide: func(now moment, there stored) (*put, error) {
 				if !w.If.IsAlways() {
 					revision, err := holds(w.If, there, now)
 					if err != nil {
@@ -46,7 +46,7 @@ func (e *entries) Set(ctx context.Context, writes []cache.Write) ([]cache.Writte
 						return nil, err
 					}
 				}
-				return &put{data: version.encode(), ttl: version.left(now)}, nil
+				return &put{data: version.encode(), ttl: version.left(now.at)}, nil
 			},
 			done: func(sequence uint64) { answer.Revision = version.revision(sequence) },
 		}
@@ -88,7 +88,7 @@ func (e *entries) remove(ctx context.Context, op string, kind byte, removals []c
 		}
 		each := &edit{
 			subject: e.store.subject(kind, r.Key), looks: true,
-			decide: func(now time.Time, there stored) (*put, error) {
+			decide: func(now moment, there stored) (*put, error) {
 				revision, err := holds(r.If, there, now)
 				corrupt := fault.CodeOf(err) == fault.Corrupt && r.If.IsAlways()
 				answer.Existed = revision != "" || corrupt
@@ -117,7 +117,7 @@ func (e *entries) Touch(ctx context.Context, lifetimes []cache.Lifetime) ([]cach
 		}
 		each := &edit{
 			subject: e.store.subject(entryKind, l.Key), looks: true,
-			decide: func(now time.Time, there stored) (*put, error) {
+			decide: func(now moment, there stored) (*put, error) {
 				version, _, ok, err := live(there, now)
 				if err != nil {
 					return nil, err
@@ -130,7 +130,7 @@ func (e *entries) Touch(ctx context.Context, lifetimes []cache.Lifetime) ([]cach
 					version.origin = there.sequence
 				}
 				version.live(l.TTL)
-				return &put{data: version.encode(), ttl: version.left(now)}, nil
+				return &put{data: version.encode(), ttl: version.left(now.at)}, nil
 			},
 		}
 		return e.guarded(each, l.Key, l.Guard), &answer.Err

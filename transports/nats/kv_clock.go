@@ -42,20 +42,58 @@ func (s sample) latest(now time.Time) time.Time {
 	return s.server.Add(passed + passed/drift)
 }
 
-// now is a time that the server's clock has reached for certain.
-func (c *storeClock) now() time.Time {
+// moment is what the server's clock shows, as far as that is known.
+type moment struct {
+	at     time.Time // it has reached this for certain
+	latest time.Time // it has not passed this
+	clock  *storeClock
+}
+
+func (c *storeClock) moment() moment {
 	here := time.Now()
+	m := moment{at: here, latest: here, clock: c}
 	known := c.best.Load()
 	if known == nil {
-		return here
+		return m
 	}
-	var at time.Time
-	for _, s := range *known {
-		if t := s.earliest(here); t.After(at) {
-			at = t
+	for i, s := range *known {
+		if t := s.earliest(here); i == 0 || t.After(m.at) {
+			m.at = t
+		}
+		if t := s.latest(here); i == 0 || t.Before(m.latest) {
+			m.latest = t
 		}
 	}
-	return at
+	return m
+}
+
+// now is a time that the server's clock has reached for certain.
+func (c *storeClock) now() time.Time { return c.moment().at }
+
+// mostDoubt is how long a doubt is waited out. Over links that are slower than that what has ended to one node may be there
+// to another for a moment.
+const mostDoubt = 100 * time.Millisecond
+
+// before tells whether something lasts that has an end. While that is in doubt it waits until it is not, so that what has
+// ended to one node has ended to all that look afterwards, whatever their links: it is the wait for the end of an interval
+// of Spanner's TrueTime (Corbett et al., OSDI 2012), and as long as the fastest of the last samples' round trips.
+func (m moment) before(end time.Time) bool {
+	switch {
+	case !m.at.Before(end):
+		return false
+	case m.latest.Before(end), m.latest.Sub(m.at) > mostDoubt:
+		return true
+	}
+	for began := time.Now(); ; {
+		wait := end.Sub(m.clock.now())
+		if wait <= 0 {
+			return false
+		}
+		if wait > mostDoubt || time.Since(began) > mostDoubt { // the clock was set back
+			return true
+		}
+		time.Sleep(wait)
+	}
 }
 
 // add takes a sample. One that an older sample contradicts shows that the server's clock was set back, or that another

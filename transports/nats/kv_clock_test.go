@@ -64,3 +64,45 @@ func TestSlowClocksHereEndNothingEarly(t *testing.T) {
 		require.True(t, c.now().Before(time.Now().Add(-3*time.Second)), "clocks may differ by one part in 10,000")
 	})
 }
+
+func TestWhatHasEndedToOneHasEndedToAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var near, far storeClock
+		near.add(skewed(0, 0, 0))
+		far.add(skewed(0, 20*time.Millisecond, 30*time.Millisecond))
+		end := time.Now().Add(time.Second)
+
+		time.Sleep(time.Second)
+		require.False(t, near.moment().before(end))
+		require.False(t, far.moment().before(end), "it has ended to another node")
+		require.Less(t, time.Since(end), 31*time.Millisecond, "no longer than until it is certain")
+	})
+}
+
+func TestOnlyWhatIsInDoubtIsWaitedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		there, back time.Duration
+		left        time.Duration
+		lasts       bool
+		waits       time.Duration
+	}{
+		"long before its end":      {20 * time.Millisecond, 30 * time.Millisecond, time.Second, true, 0},
+		"after its end, for sure":  {20 * time.Millisecond, 30 * time.Millisecond, -31 * time.Millisecond, false, 0},
+		"a moment before its end":  {20 * time.Millisecond, 30 * time.Millisecond, 10 * time.Millisecond, false, 41 * time.Millisecond},
+		"a moment after its end":   {20 * time.Millisecond, 30 * time.Millisecond, -10 * time.Millisecond, false, 21 * time.Millisecond},
+		"a doubt that is too long": {time.Second, time.Second, -10 * time.Millisecond, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var clock storeClock
+				clock.add(skewed(0, c.there, c.back))
+				began := time.Now()
+
+				lasts := clock.moment().before(began.Add(c.left))
+
+				require.Equal(t, c.lasts, lasts)
+				require.InDelta(t, c.waits, time.Since(began), float64(time.Millisecond))
+			})
+		})
+	}
+}

@@ -23,7 +23,7 @@ type edit struct {
 	// blind is tried before anything is looked at.
 	blind *put
 	// decide says what to write, or nil for nothing, having seen what is there.
-	decide func(now time.Time, there stored) (*put, error)
+	decide func(now moment, there stored) (*put, error)
 	// done hears of the sequence of what was written.
 	done func(sequence uint64)
 
@@ -100,7 +100,7 @@ func (s *store) look(ctx context.Context, edits []*edit, first bool) error {
 			return err
 		}
 	}
-	now := s.clock.now()
+	now := s.clock.moment()
 	for _, e := range edits {
 		if !e.over && e.put == nil {
 			e.end(e.plan(now))
@@ -111,7 +111,7 @@ func (s *store) look(ctx context.Context, edits []*edit, first bool) error {
 }
 
 // plan makes the write of an edit from what was read.
-func (e *edit) plan(now time.Time) error {
+func (e *edit) plan(now moment) error {
 	var there, lock stored
 	var err error
 	if e.lock != "" {

@@ -56,8 +56,8 @@ func FuzzLockRecord(f *testing.F) {
 			require.NoError(t, err)
 			require.Equal(t, l, again)
 		}
-		_ = l.live(time.Now())
-		_ = admits(cache.Guard{Holder: "x", Fence: 1}, stored{sequence: 1, data: b, at: at}, time.Now())
+		_ = l.live(new(storeClock).moment())
+		_ = admits(cache.Guard{Holder: "x", Fence: 1}, stored{sequence: 1, data: b, at: at}, new(storeClock).moment())
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 type lists struct{ *entries }
 
 // liveList reads a list, if there is one that has not ended.
-func liveList(there stored, now time.Time) (values [][]byte, version record, ends time.Time, err error) {
+func liveList(there stored, now moment) (values [][]byte, version record, ends time.Time, err error) {
 	version, ends, ok, err := live(there, now)
 	if err != nil || !ok {
 		return nil, record{}, time.Time{}, err
@@ -24,7 +24,7 @@ func liveList(there stored, now time.Time) (values [][]byte, version record, end
 }
 
 // storeList is the write of a list that ends at a time, or has a new lifetime.
-func storeList(values [][]byte, ends time.Time, ttl time.Duration, now time.Time) *put {
+func storeList(values [][]byte, ends time.Time, ttl time.Duration, now moment) *put {
 	if len(values) == 0 {
 		return &put{ttl: tombstoneTTL}
 	}
@@ -32,7 +32,7 @@ func storeList(values [][]byte, ends time.Time, ttl time.Duration, now time.Time
 	if ttl == 0 {
 		version.keepEnd(ends)
 	}
-	return &put{data: version.encode(), ttl: version.left(now)}
+	return &put{data: version.encode(), ttl: version.left(now.at)}
 }
 
 // Push reads each list and writes it with the values. Exhausted when it would not fit into one message.
@@ -46,7 +46,7 @@ func (l lists) Push(ctx context.Context, pushes []cache.Push) ([]cache.Length, e
 		length := 0
 		each := &edit{
 			subject: l.store.subject(listKind, p.List), looks: true,
-			decide: func(now time.Time, there stored) (*put, error) {
+			decide: func(now moment, there stored) (*put, error) {
 				values, _, ends, err := liveList(there, now)
 				if err != nil {
 					return nil, err
@@ -86,7 +86,7 @@ func (l lists) Pop(ctx context.Context, pops []cache.Pop) ([]cache.Popped, error
 		var taken [][]byte
 		each := &edit{
 			subject: l.store.subject(listKind, p.List), looks: true,
-			decide: func(now time.Time, there stored) (*put, error) {
+			decide: func(now moment, there stored) (*put, error) {
 				values, _, ends, err := liveList(there, now)
 				if err != nil || len(values) == 0 {
 					return nil, err
@@ -125,7 +125,7 @@ func (l lists) view(ctx context.Context, op string, n int, plan func(i int) (*lo
 	if err := l.store.read(ctx, looks); err != nil {
 		return l.failed(ctx, err, op, n, name)
 	}
-	now := l.store.clock.now()
+	now := l.store.clock.moment()
 	for at, each := range looks {
 		i, err := places[at], each.err
 		var values [][]byte

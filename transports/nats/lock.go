@@ -2,7 +2,6 @@ package nats
 
 import (
 	"context"
-	"time"
 
 	"github.com/gobackplane/backplane/cache"
 	"github.com/gobackplane/backplane/fault"
@@ -34,7 +33,7 @@ func (e *entries) acquire(ctx context.Context, claims []cache.Claim) ([]cache.Le
 		}
 		return &edit{
 			subject: e.store.subject(lockKind, c.Lock), looks: true,
-			decide: func(now time.Time, there stored) (*put, error) {
+			decide: func(now moment, there stored) (*put, error) {
 				was, err := readLock(there)
 				if err != nil {
 					return nil, err
@@ -43,8 +42,8 @@ func (e *entries) acquire(ctx context.Context, claims []cache.Claim) ([]cache.Le
 					*l = was.lease(c.Lock)
 					return nil, was.locked()
 				}
-				next := lock{held: true, fence: max(was.fence+1, uint64(max(now.UnixMicro(), 1))), ttl: c.TTL, holder: c.Holder}
-				*l = cache.Lease{Lock: c.Lock, Holder: c.Holder, Fence: next.fence, TTL: c.TTL, Expires: now.Add(c.TTL)}
+				next := lock{held: true, fence: max(was.fence+1, uint64(max(now.at.UnixMicro(), 1))), ttl: c.TTL, holder: c.Holder}
+				*l = cache.Lease{Lock: c.Lock, Holder: c.Holder, Fence: next.fence, TTL: c.TTL, Expires: now.at.Add(c.TTL)}
 				return next.put(), nil
 			},
 		}, &l.Err
@@ -52,7 +51,7 @@ func (e *entries) acquire(ctx context.Context, claims []cache.Claim) ([]cache.Le
 }
 
 // holding reads a lock that a lease is of, or tells that the lease has ended. A fence of 0 is not compared.
-func holding(l *cache.Lease, there stored, now time.Time) (lock, error) {
+func holding(l *cache.Lease, there stored, now moment) (lock, error) {
 	was, err := readLock(there)
 	if err != nil {
 		return was, err
@@ -77,13 +76,13 @@ func (e *entries) Renew(ctx context.Context, leases []cache.Lease) ([]cache.Leas
 		}
 		return &edit{
 			subject: e.store.subject(lockKind, l.Lock), looks: true,
-			decide: func(now time.Time, there stored) (*put, error) {
+			decide: func(now moment, there stored) (*put, error) {
 				was, err := holding(l, there, now)
 				if err != nil {
 					return nil, err
 				}
 				was.ttl = l.TTL
-				next.Fence, next.Expires = was.fence, now.Add(l.TTL)
+				next.Fence, next.Expires = was.fence, now.at.Add(l.TTL)
 				return was.put(), nil
 			},
 		}, &next.Err
@@ -100,7 +99,7 @@ func (e *entries) Release(ctx context.Context, leases []cache.Lease) ([]error, e
 		}
 		return &edit{
 			subject: e.store.subject(lockKind, l.Lock), looks: true,
-			decide: func(now time.Time, there stored) (*put, error) {
+			decide: func(now moment, there stored) (*put, error) {
 				was, err := holding(l, there, now)
 				if err != nil {
 					return nil, err

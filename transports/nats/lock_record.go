@@ -89,7 +89,7 @@ func readLock(m stored) (l lock, err error) {
 }
 
 // live says whether somebody has it.
-func (l *lock) live(now time.Time) bool { return l.held && now.Before(l.ends) }
+func (l *lock) live(now moment) bool { return l.held && now.before(l.ends) }
 
 // lease is what there is to tell of it, without the fence, which proves who has it.
 func (l *lock) lease(name string) cache.Lease {
@@ -104,7 +104,7 @@ func (l *lock) locked() error {
 }
 
 // admits says why an operation under a guard may not pass a lock, or nil.
-func admits(g cache.Guard, m stored, now time.Time) error {
+func admits(g cache.Guard, m stored, now moment) error {
 	l, err := readLock(m)
 	if err != nil {
 		return err
