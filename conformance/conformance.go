@@ -55,6 +55,10 @@ type Harness struct {
 	// that live wholly in the process. [Run] heeds it with the option [InBubble] only.
 	Virtual bool
 
+	// Isolated says that New hands out a store that no other case has at that time, so that those with hooks may run side
+	// by side too; see [Parallel].
+	Isolated bool
+
 	// Timing bounds waiting; the zero value suits a store on the same machine.
 	Timing Timing
 

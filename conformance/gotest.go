@@ -8,7 +8,7 @@ import (
 )
 
 // Test runs the suite, each case as a subtest of its name. It is the front end for go test. With [Parallel] the cases that
-// need no hook are parallel subtests, as many at once as go test's -parallel allows.
+// may run side by side are parallel subtests, as many at once as go test's -parallel allows.
 func Test(t *testing.T, h Harness, options ...Option) {
 	t.Helper()
 	s := newSuite(h, append([]Option{drawForTest(t)}, options...))
@@ -23,15 +23,20 @@ func Test(t *testing.T, h Harness, options ...Option) {
 		order[i] = i
 	}
 	free, alone := s.split(order)
-	aside := s.parallel > 1 && !s.harness.Virtual
-	for _, i := range append(alone, free...) {
+	run := func(i int, aside bool) {
 		c := s.cases[i]
 		t.Run(c.Name, func(t *testing.T) {
-			if aside && len(c.Hooks) == 0 {
+			if aside {
 				t.Parallel()
 			}
 			report(t, s.judge(t.Context(), c, t))
 		})
+	}
+	for _, i := range alone {
+		run(i, false)
+	}
+	for _, i := range free {
+		run(i, s.parallel > 1 && !s.harness.Virtual)
 	}
 }
 

@@ -35,8 +35,8 @@ func Shuffle(seed uint64) Option {
 // case that fails is run again all the same, so that the report tells how often it does. It is for [Run].
 func Soak(d time.Duration) Option { return func(s *suite) { s.soak = d } }
 
-// Parallel lets n cases run at once, except those that need hooks: these run alone. [Test] leaves the number to go test's
-// -parallel.
+// Parallel lets n cases run at once. Those that need hooks run alone, unless the harness is [Harness].Isolated. [Test]
+// leaves the number to go test's -parallel.
 func Parallel(n int) Option { return func(s *suite) { s.parallel = n } }
 
 // Slow stretches all timing by a factor, for a slow machine or a distant store.

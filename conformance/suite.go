@@ -68,7 +68,7 @@ func MatchName(pattern, name string) bool {
 // split tells which cases may run side by side and which must run alone, by their place in the table.
 func (s *suite) split(order []int) (free, alone []int) {
 	for _, i := range order {
-		if len(s.cases[i].Hooks) > 0 {
+		if len(s.cases[i].Hooks) > 0 && !s.harness.Isolated {
 			alone = append(alone, i)
 		} else {
 			free = append(free, i)

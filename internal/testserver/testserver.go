@@ -101,7 +101,8 @@ func Shared(t testing.TB) *servers.Redis {
 	return shared.server
 }
 
-// Main wraps a *testing.M so that the shared servers are stopped after the last test, before leaks are looked for.
+// Main wraps a *testing.M so that the shared servers are stopped after the last test, before leaks are looked for. Without
+// -parallel it lets more parallel tests run at once than there are processors.
 //
 // Started as the child process of a test that runs a nats-server as a process, it becomes that server.
 func Main(m interface{ Run() int }) *Suite {
@@ -114,6 +115,7 @@ type Suite struct{ m interface{ Run() int } }
 
 // Run runs the tests and stops the shared servers.
 func (s *Suite) Run() int {
+	manyAtOnce()
 	shared.Lock()
 	shared.owned = true
 	shared.Unlock()

@@ -82,6 +82,7 @@ func acquire(t *testing.T, b *cache.Backend, lock, holder string) cache.Lease {
 }
 
 func TestTheServerRemovesWhatHasEnded(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	b := s.node()
 	require.NoError(t, set(t, b, cache.Write{Key: "short", Value: []byte("v"), TTL: 10 * time.Millisecond}).Err)
@@ -184,6 +185,7 @@ func TestTheLargestKeyAndValueFitIntoAGuardedWriteWithACondition(t *testing.T) {
 }
 
 func TestAThousandGuardedWritesWithConditionsGoTogether(t *testing.T) {
+	t.Parallel()
 	b := newStore(t).node()
 	writes := make([]cache.Write, 1000)
 	for i := range writes {
@@ -202,6 +204,7 @@ func TestAThousandGuardedWritesWithConditionsGoTogether(t *testing.T) {
 func TestNoGuardedChangePassesALockThatWasTaken(t *testing.T) { guardedChanges(t, newStore(t)) }
 
 func TestNoGuardedChangePassesALockThatWasTakenInACluster(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("skipped: -short")
 	}
@@ -263,6 +266,7 @@ func guardedChanges(t *testing.T, s *store) {
 }
 
 func TestAWatchSurvivesTheLossOfItsConsumer(t *testing.T) {
+	t.Parallel()
 	s := newStore(t)
 	b := s.node()
 	changes := make(chan cache.Change, 100)

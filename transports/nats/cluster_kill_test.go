@@ -23,6 +23,7 @@ import (
 // and messages published, by a node on each server; and starts it again. Whatever was acknowledged is there, no task is done
 // twice, messages between nodes on the other servers all come, and the node that was cut off is told of a gap.
 func TestKillingOneServerOfThreeLosesNothing(t *testing.T) {
+	t.Parallel()
 	const tasks, kill = 900, 1
 	cluster := testserver.NATSCluster(t, servers.NATSOptions{Process: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

@@ -16,14 +16,17 @@ import (
 
 var patient = conformance.Timing{Case: 2 * time.Minute, Wait: 30 * time.Second, Prompt: 5 * time.Second} // for busy machines
 
-// TestConformance runs the suite on a server in a process of its own that keeps its data, with every node behind a proxy
-// of its own.
+// TestConformance runs the suite on servers in processes of their own that keep their data, one for each case at a time,
+// with every node behind a proxy of its own.
 func TestConformance(t *testing.T) {
-	server := testserver.NATS(t, servers.NATSOptions{Process: true, SyncAlways: true})
+	pool := testserver.NewPool(func() *servers.NATS {
+		return testserver.NATS(t, servers.NATSOptions{Process: true, SyncAlways: true})
+	})
 
 	conformance.Test(t, conformance.Harness{
-		New:    func(conformance.T) conformance.Cluster { return &faulty{servers: []*servers.NATS{server}} },
-		Timing: patient,
+		New:      func(t conformance.T) conformance.Cluster { return &faulty{servers: []*servers.NATS{pool.Lend(t)}} },
+		Isolated: true,
+		Timing:   patient,
 	}, conformance.Parallel(2))
 }
 

@@ -57,6 +57,7 @@ func mustRunOnce(t *testing.T, ctx context.Context, q *queue.Backend, ids []stri
 
 // TestAQueueAtItsBoundTakesNoTasksAndWorksOn has two nodes fill it, and others make room.
 func TestAQueueAtItsBoundTakesNoTasksAndWorksOn(t *testing.T) {
+	t.Parallel()
 	const most, size = 16 << 20, 256 << 10
 	server := testserver.NATS(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -101,6 +102,7 @@ func TestAQueueAtItsBoundTakesNoTasksAndWorksOn(t *testing.T) {
 // TestAFullStoreLosesNothing fills what the server has in all. Then nothing can be done until there is room, and after
 // that everything is there: leases that ended and tasks that fell due meanwhile too, which the server leaves alone.
 func TestAFullStoreLosesNothing(t *testing.T) {
+	t.Parallel()
 	server := testserver.NATS(t, servers.NATSOptions{MaxStore: 16 << 20})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -224,6 +224,7 @@ func TestAnApplicationsOwnConnection(t *testing.T) {
 
 // A link that swallows everything is noticed, and made anew, within ten seconds with the default settings.
 func TestASwallowingLinkRecovers(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("skipped: -short")
 	}
@@ -268,6 +269,7 @@ func TestASwallowingLinkRecovers(t *testing.T) {
 
 // A publisher whose link has hung is not held up: neither by the lock over a write, nor for longer than a moment.
 func TestAHangingLinkHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	server := testserver.NATS(t, servers.NATSOptions{Process: true, NoJetStream: true})
 	node := openURL(t, server.URL(), map[string]any{"silence": "30s"})
 	require.NoError(t, server.Pause())
@@ -285,6 +287,7 @@ func TestAHangingLinkHoldsNobodyUp(t *testing.T) {
 
 // What a subscriber that is stuck cannot hold is counted exactly.
 func TestWhatDoesNotFitIsCounted(t *testing.T) {
+	t.Parallel()
 	server := testserver.SharedNATS(t)
 	namespace := testserver.Namespace(t)
 	node, err := transports.OpenURL(t.Context(), server.URL(), transports.Settings{Namespace: namespace, Logger: quiet})

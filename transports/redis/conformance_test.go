@@ -15,24 +15,33 @@ import (
 	"github.com/gobackplane/backplane/transports"
 )
 
-// TestConformance runs the suite on a server that keeps its data, with every node behind a proxy of its own.
+// TestConformance runs the suite on servers that keep their data, one for each case at a time, with every node behind a
+// proxy of its own.
 func TestConformance(t *testing.T) {
-	clock := testserver.Clock(t)
-	server := testserver.Redis(t, servers.RedisOptions{Persist: true, Clock: clock})
+	pool := testserver.NewPool(func() store {
+		clock := testserver.Clock(t)
+		return store{server: testserver.Redis(t, servers.RedisOptions{Persist: true, Clock: clock}), clock: clock}
+	})
 
 	conformance.Test(t, conformance.Harness{
 		New: func(t conformance.T) conformance.Cluster {
-			t.Cleanup(func() { require.NoError(t, clock.Reset()) })
-			return &faulty{server: server, clock: clock}
+			lent := pool.Lend(t)
+			t.Cleanup(func() { require.NoError(t, lent.clock.Reset()) })
+			return &faulty{store: lent}
 		},
-		Timing: conformance.Timing{Case: 2 * time.Minute, Wait: 30 * time.Second, Prompt: 5 * time.Second}, // for busy machines
+		Isolated: true,
+		Timing:   conformance.Timing{Case: 2 * time.Minute, Wait: 30 * time.Second, Prompt: 5 * time.Second}, // for busy machines
 	}, conformance.Parallel(2))
+}
+
+type store struct {
+	server *servers.Redis
+	clock  *servers.Clock
 }
 
 // faulty is a cluster whose server and links can be made to fail.
 type faulty struct {
-	server *servers.Redis
-	clock  *servers.Clock
+	store
 
 	mu    sync.Mutex
 	links []*servers.Proxy // by node

@@ -16,6 +16,7 @@ import (
 // The members of one node end one after the other again and again, while a member of another node stays. A distant server
 // makes elections long, and slow consumers make closing long, so the one often ends within the other's last election.
 func TestAGroupLosesNothingWhenMembersLeaveTogether(t *testing.T) {
+	t.Parallel()
 	const rounds = 12
 	addr, ns := testserver.Shared(t).Addr(), testserver.Namespace(t)
 	distant, farther := testserver.NewProxy(t, addr), testserver.NewProxy(t, addr)

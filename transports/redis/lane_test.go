@@ -79,6 +79,7 @@ func TestStoppedServerIsUnavailableUntilItIsBack(t *testing.T) {
 }
 
 func TestContextEndsACallWhileTheServerHangs(t *testing.T) {
+	t.Parallel()
 	server := testserver.Redis(t)
 	t.Run("with a client of ours", func(t *testing.T) { testContextEndsACall(t, server, openURL(t, server.URL(), "n")) })
 	t.Run("with an application's client", func(t *testing.T) {
@@ -124,6 +125,7 @@ func testContextEndsACall(t *testing.T, server *servers.Redis, node *redis.Trans
 }
 
 func TestADeadlineIsThatOfItsOwnCallAlone(t *testing.T) {
+	t.Parallel()
 	server := testserver.Redis(t)
 	node := openURL(t, server.URL(), "n")
 	health := func(within time.Duration) (time.Duration, error) {
@@ -172,6 +174,7 @@ func TestCloseEndsCallsWhileTheServerHangs(t *testing.T) {
 }
 
 func TestManyCallersGetEachTheirOwnAnswer(t *testing.T) {
+	t.Parallel()
 	node := open(t)
 	var all sync.WaitGroup
 	failed := make(chan error, 64)

@@ -87,6 +87,7 @@ func TestLargeTasksWakeAWaiterAndAreAllClaimedByThoseWhoWait(t *testing.T) {
 
 // Looking at a task must not cost what its payload does: the server does nothing else meanwhile.
 func TestMovingLargeTasksDoesNotHoldUpTheServer(t *testing.T) {
+	t.Parallel()
 	server := testserver.Shared(t)
 	namespace := testserver.Namespace(t)
 	node := openURL(t, server.URL(), namespace)

@@ -344,6 +344,7 @@ func (m *queueModel) Check(t *rapid.T) {
 }
 
 func TestQueueDoesWhatItsModelDoes(t *testing.T) {
+	t.Parallel()
 	url := testserver.Shared(t).URL()
 	store := plain(t, url)
 	rapid.Check(t, func(rt *rapid.T) {

@@ -97,14 +97,21 @@ var batches struct {
 	last uint64
 }
 
-// settle ends leases under a number of its own.
+// settle ends leases under a number of its own, and gives the batch again as long as the answer is lost.
 func settle(t testing.TB, node *redis.Transport, items ...queue.Settlement) []error {
 	t.Helper()
 	batches.Lock()
 	batches.last++
 	n := batches.last
 	batches.Unlock()
-	errs, err := node.Queue().Settle(t.Context(), queue.Settlements{Worker: fmt.Sprint("sender-", n), Number: 1, Items: items})
+	batch := queue.Settlements{Worker: fmt.Sprint("sender-", n), Number: 1, Items: items}
+	errs, err := node.Queue().Settle(t.Context(), batch)
+	for range 10 {
+		if fault.CodeOf(err) != fault.Unavailable {
+			break
+		}
+		errs, err = node.Queue().Settle(t.Context(), batch)
+	}
 	require.NoError(t, err)
 	require.Len(t, errs, len(items))
 	return errs
