@@ -75,7 +75,7 @@ func hear(e *Env, node transports.Transport, filter string) *ear {
 
 func hearAs(e *Env, node transports.Transport, filter pubsub.Filter) *ear {
 	e.Helper()
-	h := &ear{e: e, events: make(chan pubsub.Event, 1<<16)}
+	h := &ear{e: e, events: make(chan pubsub.Event, 1<<12)}
 	sub, err := node.PubSub().Subscribe(e.Context(), filter, h.take)
 	require.NoErrorf(e, err, "subscribe to %+.60q", filter)
 	require.NotNil(e, sub, "the subscription")

@@ -59,7 +59,7 @@ type box struct {
 
 func listen(e *Env, node transports.Transport, to rpc.Address) *box {
 	e.Helper()
-	b := &box{e: e, to: to, frames: make(chan rpc.Frame, 1<<16)}
+	b := &box{e: e, to: to, frames: make(chan rpc.Frame, 1<<12)}
 	closer, err := transports.RPCOf(node).Listen(e.Context(), to, func(frames []rpc.Frame) {
 		for _, f := range frames {
 			select {

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	_ = flag.Set("test.parallel", "4") // most of the time they wait for leases and processes, not for a processor
+	_ = flag.Set("test.parallel", "6") // most of the time they wait for leases and processes, not for a processor
 	goleak.VerifyTestMain(suite{testserver.Main(m)})
 }
 
