@@ -19,6 +19,7 @@ var patient = conformance.Timing{Case: 2 * time.Minute, Wait: 30 * time.Second, 
 // TestConformance runs the suite on servers in processes of their own that keep their data, one for each case at a time,
 // with every node behind a proxy of its own.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	pool := testserver.NewPool(func() *servers.NATS {
 		return testserver.NATS(t, servers.NATSOptions{Process: true, SyncAlways: true})
 	})

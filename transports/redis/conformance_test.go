@@ -18,6 +18,7 @@ import (
 // TestConformance runs the suite on servers that keep their data, one for each case at a time, with every node behind a
 // proxy of its own.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	pool := testserver.NewPool(func() store {
 		clock := testserver.Clock(t)
 		return store{server: testserver.Redis(t, servers.RedisOptions{Persist: true, Clock: clock}), clock: clock}
