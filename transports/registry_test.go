@@ -3,6 +3,7 @@ package transports_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,13 +12,19 @@ import (
 	"github.com/gobackplane/backplane/transports"
 )
 
-func TestOpenFindsTheKindOfAURL(t *testing.T) {
-	var opened transports.Settings
+// opened are the settings that the transport fake was opened with last.
+var opened transports.Settings
+
+// registerFake does it once, however often the tests run.
+var registerFake = sync.OnceFunc(func() {
 	transports.Register("fake", func(_ context.Context, s transports.Settings) (transports.Transport, error) {
 		opened = s
 		return nil, nil
 	}, "fakes")
+})
 
+func TestOpenFindsTheKindOfAURL(t *testing.T) {
+	registerFake()
 	for _, url := range []string{"fake:x", "fakes://host/1", "FAKE:"} {
 		_, err := transports.OpenURL(t.Context(), url, transports.Settings{Namespace: "shop"})
 		require.NoError(t, err)
