@@ -46,7 +46,7 @@ func TestConformanceOfACluster(t *testing.T) {
 			}
 		},
 		Timing: patient,
-	})
+	}, conformance.Parallel(2))
 }
 
 // faulty is a cluster whose servers and links can be made to fail. Node i is on server i modulo their number.
