@@ -29,7 +29,7 @@ func enqueueSaboteurs() []Saboteur {
 		},
 		{
 			Name: "task-payloads-end-at-a-nul",
-			Case: "queue/enqueue/every-payload-survives", Collateral: []string{"queue/enqueue/the-largest-payload-*", "queue/enqueue/headers-count-*", "queue/admin/lists-show-*"},
+			Case: "queue/enqueue/every-payload-survives", Collateral: []string{"queue/enqueue/the-largest-payload-*", "queue/enqueue/headers-count-*", "queue/claim/many-large-tasks-all-come", "queue/admin/lists-show-*"},
 			sabotage: changingTasks(func(t *queue.Task) {
 				t.Payload, _, _ = bytes.Cut(t.Payload, []byte{0})
 			}),

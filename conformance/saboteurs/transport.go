@@ -15,7 +15,7 @@ func transportSaboteurs() []Saboteur {
 	return []Saboteur{
 		{
 			Name: "namespaces-bleed", // names that begin alike are taken for the same, as a prefix without separator does
-			Case: "transport/namespaces/entries-are-isolated", Collateral: []string{"transport/namespaces", "cache/stack/a-dump-*", "cache/stack/a-damaged-dump-*"},
+			Case: "transport/namespaces/entries-are-isolated", Collateral: []string{"transport/namespaces", "pubsub/group/namespaces-have-their-own", "cache/stack/a-dump-*", "cache/stack/a-damaged-dump-*"},
 			sabotage: func(s *sabotaged) {
 				const enough = len("conform-00000000-0000-0000-0000-000000000000")
 				s.namespace = func(name string) string { return name[:min(len(name), enough)] }
