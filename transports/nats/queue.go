@@ -200,10 +200,10 @@ func (d *queueDriver) reconnected() {
 	d.start(func() {
 		ctx, cancel := context.WithTimeout(d.core.life, courierPatience)
 		defer cancel()
-		gone := d.recent.all()
+		gone := d.recent.all() // the words that these were taken may have been lost
 		if err := d.remove(ctx, gone...); err != nil {
 			d.recent.add(gone...)
-			d.core.log.Debug("queue: what was taken away just before the link was lost was not taken away again", "error", err)
+			d.core.log.Debug("queue: what was claimed just before the link was lost was not cleared away", "error", err)
 		}
 		_ = d.clock.ask(ctx, d) // the old reckoning is good enough
 	})

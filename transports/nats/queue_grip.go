@@ -121,6 +121,10 @@ func (h *grip) understand(m kept) bool {
 
 // find looks for claims that are not where they were thought to be. Those that still stand have their position then, and
 // are given; the others have their answer.
+//
+// A server stores a message first and then purges what the message replaces. One that is killed between the two has not
+// answered, so the change is made again and comes here, where the old lease is taken away: it would count as active, and
+// become a ready task when it ends.
 func (d *queueDriver) find(ctx context.Context, op string, all []*grip) (standing []*grip, err error) {
 	asked := make([]wanted, 0, 2*len(all))
 	for _, h := range all {
@@ -140,6 +144,9 @@ func (d *queueDriver) find(ctx context.Context, op string, all []*grip) (standin
 		h.known = false
 		place, ok := d.names.parse(m.subject)
 		if ok && h.understand(m) && (place.isRaw || place.kind == heldLease) {
+			if m.seq != h.at.seq {
+				replaced = append(replaced, h.at.seq)
+			}
 			h.at = position{n: place.n, seq: m.seq, isReady: place.isRaw}
 			standing = append(standing, h)
 			continue

@@ -174,11 +174,8 @@ func (d *queueDriver) write(ctx context.Context, all []write) ([]wrote, error) {
 			}
 		}
 		if len(open) == 0 || try == writeTries {
-			for i, a := range answers {
+			for _, a := range answers {
 				d.overdue.note(a.err)
-				if a.err == nil && !a.refused && all[i].purges != "" {
-					d.recent.add(all[i].expected)
-				}
 			}
 			return answers, nil
 		}
