@@ -38,7 +38,7 @@ func (e *entries) Get(ctx context.Context, reads []cache.Read) ([]cache.Got, err
 	if err := e.store.read(ctx, looks); err != nil {
 		return nil, e.failed(ctx, err, getOp, len(reads), func(i int) string { return reads[i].Key })
 	}
-	now := e.store.clock.moment()
+	now := e.store.clock.moment(ctx)
 	for i, l := range looks {
 		r, g := &reads[places[i]], &got[places[i]]
 		err := l.err
@@ -135,7 +135,7 @@ func (s *store) readGuards(ctx context.Context, looks []*look) error {
 	if err := s.readAll(ctx, looks, func(l *look) (string, *stored) { return l.lock, &locks[at[l]] }); err != nil {
 		return err
 	}
-	now := s.clock.moment()
+	now := s.clock.moment(ctx)
 	var doubtful []*look
 	for i, l := range looks {
 		switch {

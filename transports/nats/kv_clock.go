@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,11 +48,19 @@ type moment struct {
 	at     time.Time // it has reached this for certain
 	latest time.Time // it has not passed this
 	clock  *storeClock
+	ended  <-chan struct{} // of the call that looks at the clock
 }
 
-func (c *storeClock) moment() moment {
+// moment looks at the clock for a call, which ends with ctx.
+func (c *storeClock) moment(ctx context.Context) moment {
+	m := c.look()
+	m.clock, m.ended = c, ctx.Done()
+	return m
+}
+
+func (c *storeClock) look() moment {
 	here := time.Now()
-	m := moment{at: here, latest: here, clock: c}
+	m := moment{at: here, latest: here}
 	known := c.best.Load()
 	if known == nil {
 		return m
@@ -68,7 +77,7 @@ func (c *storeClock) moment() moment {
 }
 
 // now is a time that the server's clock has reached for certain.
-func (c *storeClock) now() time.Time { return c.moment().at }
+func (c *storeClock) now() time.Time { return c.look().at }
 
 // mostDoubt is how long a doubt is waited out. Over links that are slower than that what has ended to one node may be there
 // to another for a moment.
@@ -92,7 +101,13 @@ func (m moment) before(end time.Time) bool {
 		if wait > mostDoubt || time.Since(began) > mostDoubt { // the clock was set back
 			return true
 		}
-		time.Sleep(wait)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-m.ended:
+			timer.Stop()
+			return true
+		}
 	}
 }
 

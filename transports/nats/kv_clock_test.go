@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,8 +74,8 @@ func TestWhatHasEndedToOneHasEndedToAll(t *testing.T) {
 		end := time.Now().Add(time.Second)
 
 		time.Sleep(time.Second)
-		require.False(t, near.moment().before(end))
-		require.False(t, far.moment().before(end), "it has ended to another node")
+		require.False(t, near.moment(t.Context()).before(end))
+		require.False(t, far.moment(t.Context()).before(end), "it has ended to another node")
 		require.Less(t, time.Since(end), 31*time.Millisecond, "no longer than until it is certain")
 	})
 }
@@ -98,11 +99,25 @@ func TestOnlyWhatIsInDoubtIsWaitedFor(t *testing.T) {
 				clock.add(skewed(0, c.there, c.back))
 				began := time.Now()
 
-				lasts := clock.moment().before(began.Add(c.left))
+				lasts := clock.moment(t.Context()).before(began.Add(c.left))
 
 				require.Equal(t, c.lasts, lasts)
 				require.InDelta(t, c.waits, time.Since(began), float64(time.Millisecond))
 			})
 		})
 	}
+}
+
+func TestWhoeverWaitsForCertaintyMayLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var clock storeClock
+		clock.add(skewed(0, 20*time.Millisecond, 30*time.Millisecond))
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+
+		clock.moment(ctx).before(began)
+
+		require.Equal(t, 5*time.Millisecond, time.Since(began))
+	})
 }

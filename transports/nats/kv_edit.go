@@ -100,7 +100,7 @@ func (s *store) look(ctx context.Context, edits []*edit, first bool) error {
 			return err
 		}
 	}
-	now := s.clock.moment()
+	now := s.clock.moment(ctx)
 	for _, e := range edits {
 		if !e.over && e.put == nil {
 			e.end(e.plan(now))

@@ -56,8 +56,8 @@ func FuzzLockRecord(f *testing.F) {
 			require.NoError(t, err)
 			require.Equal(t, l, again)
 		}
-		_ = l.live(new(storeClock).moment())
-		_ = admits(cache.Guard{Holder: "x", Fence: 1}, stored{sequence: 1, data: b, at: at}, new(storeClock).moment())
+		_ = l.live(new(storeClock).look())
+		_ = admits(cache.Guard{Holder: "x", Fence: 1}, stored{sequence: 1, data: b, at: at}, new(storeClock).look())
 	})
 }
 

@@ -175,7 +175,7 @@ func (e *entries) Keys(ctx context.Context, p cache.Page) (cache.Keys, error) {
 
 // names lists the keys of one kind.
 func (e *entries) names(ctx context.Context, op string, kind byte, p cache.Page) (names cache.Keys, err error) {
-	now := e.store.clock.moment()
+	now := e.store.clock.moment(ctx)
 	names.Next, err = e.list(ctx, op, kind, p, func(key string, m stored) {
 		// What cannot be read is listed: it is there, and can be deleted.
 		if _, _, ok, err := live(m, now); ok || err != nil {
@@ -194,7 +194,7 @@ type holders struct{ *entries }
 // Held walks over the locks of the stream, in pages.
 func (h holders) Held(ctx context.Context, p cache.Page) (held cache.Leases, err error) {
 	const op = "cache: held"
-	now := h.store.clock.moment()
+	now := h.store.clock.moment(ctx)
 	held.Next, err = h.list(ctx, op, lockKind, p, func(key string, m stored) {
 		l, err := readLock(m)
 		if err == nil && !l.live(now) {

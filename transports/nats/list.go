@@ -125,7 +125,7 @@ func (l lists) view(ctx context.Context, op string, n int, plan func(i int) (*lo
 	if err := l.store.read(ctx, looks); err != nil {
 		return l.failed(ctx, err, op, n, name)
 	}
-	now := l.store.clock.moment()
+	now := l.store.clock.moment(ctx)
 	for at, each := range looks {
 		i, err := places[at], each.err
 		var values [][]byte

@@ -63,14 +63,14 @@ func (e *entries) wait(ctx context.Context, claims []cache.Claim) ([]cache.Lease
 
 // firstEnd is when the first of others' leases may have ended.
 func (e *entries) firstEnd(leases []cache.Lease) time.Duration {
-	now := e.store.clock.moment()
+	now := e.store.clock.now()
 	first := leases[0].Expires
 	for _, l := range leases {
 		if l.Expires.Before(first) {
 			first = l.Expires
 		}
 	}
-	return max(first.Sub(now.at), 0) + time.Millisecond
+	return max(first.Sub(now), 0) + time.Millisecond
 }
 
 // listen rings when one of the locks is released. The server knows of it before whatever is sent to it afterwards. Where
