@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,8 +23,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	_ = flag.Set("test.parallel", "6") // most of the time they wait for leases and processes, not for a processor
 	goleak.VerifyTestMain(suite{testserver.Main(m)})
 }
 
